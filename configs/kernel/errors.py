@@ -1,0 +1,18 @@
+"""The root of every error that is meant for somebody: a code that is stable, and whose fault it is."""
+
+
+class AppError(Exception):
+    """An error with a stable `code`; the message is for people and carries no secret."""
+
+    code = "internal"
+
+    def __init__(self, message: str = "", *, code: str | None = None) -> None:
+        super().__init__(message or code or self.code)
+        if code is not None:
+            self.code = code
+
+
+class PeerError(AppError):
+    """The other side broke the protocol: drop that peer, one line at info, nothing else is touched."""
+
+    code = "peer_error"
