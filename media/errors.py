@@ -8,7 +8,10 @@ class MediaError(AppError):
 
 
 class PublishRefused(MediaError):
-    """The publisher may not publish: `code` is one of unauthorized, forbidden, not_found, conflict, overloaded."""
+    """The publisher may not publish.
+
+    `code` is one of unauthorized, forbidden, not_found, conflict, overloaded.
+    """
 
 
 class UnsupportedCodec(MediaError):

@@ -1,4 +1,4 @@
-"""The group of pictures since the newest keyframe: what a viewer who joins now must decode first."""
+"""The group of pictures since the newest keyframe: what a viewer who joins must decode first."""
 
 from collections.abc import Sequence
 

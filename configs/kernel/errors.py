@@ -1,4 +1,4 @@
-"""The root of every error that is meant for somebody: a code that is stable, and whose fault it is."""
+"""The root of every error meant for somebody: a stable code, and whose fault it is."""
 
 
 class AppError(Exception):
@@ -13,6 +13,6 @@ class AppError(Exception):
 
 
 class PeerError(AppError):
-    """The other side broke the protocol: drop that peer, one line at info, nothing else is touched."""
+    """The other side broke the protocol: drop that peer, log one line at info, touch no other."""
 
     code = "peer_error"
