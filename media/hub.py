@@ -1,4 +1,4 @@
-"""The hub: which rooms are live, who may publish them, and what happens when publishers come and go.
+"""The hub: which rooms are live, who publishes them, and what happens as publishers come and go.
 
 Theory of operation. A room has at most one `Stream`, and a stream at most one `Publication`:
 
@@ -8,8 +8,8 @@ Theory of operation. A room has at most one `Stream`, and a stream at most one `
 
 When a second publisher comes while the first is connected, the key's policy decides: `takeover`
 closes the first and continues the stream with the second; `reject` refuses the second, unless the
-first has been silent for `SILENT_AFTER` seconds, since then it is a dead connection that the network
-has not told us of. Either way the stream's clock runs on and listeners hear of a gap.
+first has been silent for `SILENT_AFTER` seconds, since then it is a dead connection of which the
+network has not told us. Either way the stream's clock runs on and listeners hear of a gap.
 
 No I/O and no clock of its own: a shell calls `handle_timer` when `next_timer` is due.
 """
@@ -49,13 +49,13 @@ class StreamKeys(Protocol):
     """Whoever keeps the stream keys (signaling), as the ingest servers see it."""
 
     async def grant(self, room: str, key: str) -> PublishGrant:
-        """Raises `PublishRefused` with code `not_found` (no such room) or `unauthorized` (wrong key)."""
+        """Raises `PublishRefused`: `not_found` (no such room) or `unauthorized` (wrong key)."""
         ...
 
     async def room_exists(self, room: str) -> bool: ...
 
     async def srt_passphrase(self, room: str) -> str | None:
-        """The passphrase that an SRT caller of this room must use; None: no encryption is asked for."""
+        """The passphrase that SRT callers of this room must use; None: encryption is not asked for."""
         ...
 
 
@@ -68,7 +68,7 @@ class HubObserver(Protocol):
 
 
 class Publication:
-    """What a publisher holds while it may publish. After `close` or a takeover, writes do nothing."""
+    """What a publisher holds while it may publish; after `close` or a takeover writes do nothing."""
 
     def __init__(
         self, hub: "Hub", stream: Stream, publisher: Publisher, kick: Callable[[str], None]
