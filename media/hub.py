@@ -23,13 +23,14 @@ import structlog
 
 from configs.kernel.clock import Clock
 from media.errors import PublishRefused
-from media.stream import Phase, Publisher, Stream
+from media.stream import AUDIO, SETTLE_TICKS, VIDEO, Phase, Publisher, Stream
 from media.timeline import Timeline
-from media.units import AccessUnit, Track
+from media.units import AccessUnit, Track, TrackId
 
 log = structlog.get_logger(__name__)
 
 SILENT_AFTER: Final = 2.0
+SOURCE_TRACKS: Final = frozenset({VIDEO, AUDIO})
 
 
 class Takeover(StrEnum):
@@ -55,7 +56,7 @@ class StreamKeys(Protocol):
     async def room_exists(self, room: str) -> bool: ...
 
     async def srt_passphrase(self, room: str) -> str | None:
-        """The passphrase that SRT callers of this room must use; None: encryption is not asked for."""
+        """The passphrase that SRT callers of this room must use; None: none is asked for."""
         ...
 
 
@@ -68,7 +69,7 @@ class HubObserver(Protocol):
 
 
 class Publication:
-    """What a publisher holds while it may publish; after `close` or a takeover writes do nothing."""
+    """What a publisher holds while it may publish; once closed or evicted, writes do nothing."""
 
     def __init__(
         self, hub: "Hub", stream: Stream, publisher: Publisher, kick: Callable[[str], None]
@@ -77,7 +78,8 @@ class Publication:
         self._stream = stream
         self._kick = kick
         self._timeline = Timeline(floor=stream.newest_dts + 1 if stream.newest_dts else 0)
-        self._own: dict[str, Track] = {}
+        self._own: dict[TrackId, Track] = {}
+        self._settles_at: int | None = None
         self.publisher = publisher
         self.last_write = hub.now()
         self.active = True
@@ -98,12 +100,17 @@ class Publication:
             return
         now = self._hub.now()
         self.last_write = now
+        if self._stream.newest_dts and not self._timeline.started:
+            self._settles_at = self._stream.ticks(now) + SETTLE_TICKS
         mapped = self._timeline.map(unit, now=self._stream.ticks(now))
         if mapped.jumped:
             log.info("publisher.clock_jumped", room=self._stream.room)
             self._stream.gap()
         self._stream.bytes_in += len(unit.payload)
         self._stream.push(mapped.unit)
+        if self._settles_at is not None and mapped.unit.dts >= self._settles_at:
+            self._settles_at = None
+            self._drop_inherited()
 
     def close(self, reason: str = "") -> None:
         """The publisher left by itself; the stream waits for the next one."""
@@ -117,8 +124,11 @@ class Publication:
             self.active = False
             self._kick(reason)
 
-    def owns(self, track: Track) -> bool:
-        return track.id in self._own
+    def _drop_inherited(self) -> None:
+        """Source tracks of the predecessor that this publisher does not have: they are over."""
+        for track in self._stream.tracks:
+            if track.id in SOURCE_TRACKS and track.id not in self._own:
+                self._stream.remove_track(track.id)
 
 
 class Hub:

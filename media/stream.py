@@ -46,10 +46,10 @@ class StreamSink(Protocol):
     def on_unit(self, unit: AccessUnit) -> None: ...
 
     def on_gap(self) -> None:
-        """The source's time jumped, or another publisher goes on: what follows is no continuation."""
+        """Time jumped, or another publisher goes on: what follows is no continuation."""
 
     def on_reordering(self, track: TrackId) -> None:
-        """Pictures of this track were seen to leave in another order than they are shown (B-frames);
+        """Pictures of this track came in another order than they are shown (B-frames);
         said at most once for each `on_track`, and at `attach` for what is known by then."""
 
     def on_phase(self, phase: Phase) -> None:
@@ -224,9 +224,8 @@ class Stream:
             self._gops.clear()
 
     def _watch_order(self, unit: AccessUnit) -> None:
-        if unit.track not in self._reordering and unit.pts < self._last_pts.get(
-            unit.track, unit.pts
-        ):
+        back = unit.pts < self._last_pts.get(unit.track, unit.pts)
+        if back and unit.track not in self._reordering:
             self._reordering.add(unit.track)
             for sink in tuple(self._sinks):
                 sink.on_reordering(unit.track)

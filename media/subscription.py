@@ -13,7 +13,7 @@ from media.units import AccessUnit, Kind, Track, TrackId
 
 
 class Subscription:
-    """Tracks and units of a stream, in order, as an asynchronous iterator that ends with the stream.
+    """Tracks and units of a stream, in order: an asynchronous iterator that ends with it.
 
     `tracks` limits it to some track ids; `max_bytes` bounds what is queued; `dropped` counts the
     units that a slow reader lost.

@@ -1,14 +1,18 @@
 """The one currency between ingest, hub, fan-out, packaging and transcoder.
 
 Whatever protocol brought it in, a coded frame is an `AccessUnit` of a `Track`, and its times are
-ticks of 90 kHz. The payload has one shape for each codec, so that no output needs to know the input:
+ticks of 90 kHz. The payload has one shape for each codec, so that no output needs to know the
+input:
 
-| codec | payload | `Track.config` |
-|---|---|---|
-| H264, HEVC | NAL units, each behind its length in 4 bytes, big-endian; no delimiters, no filler, no parameter sets | avcC / hvcC record (ISO/IEC 14496-15) |
-| AV1 | OBUs with size fields, no temporal delimiter | av1C record |
-| AAC | one raw frame, no ADTS header | AudioSpecificConfig |
-| OPUS | one packet | OpusHead without its magic, as in `dOps` (RFC 7845, big-endian as in ISO BMFF) |
+H264, HEVC
+    NAL units, each behind its length in 4 bytes, big-endian; no delimiters, no filler, no parameter
+    sets. `Track.config` is the avcC or hvcC record (ISO/IEC 14496-15).
+AV1
+    OBUs with size fields, no temporal delimiter; the av1C record.
+AAC
+    One raw frame, no ADTS header; the AudioSpecificConfig (ISO/IEC 14496-3).
+OPUS
+    One packet; OpusHead without its magic, big-endian, as in the `dOps` box (RFC 7845).
 """
 
 from dataclasses import dataclass
