@@ -77,7 +77,7 @@ class Publication:
         self._hub = hub
         self._stream = stream
         self._kick = kick
-        self._timeline = Timeline(floor=stream.newest_dts + 1 if stream.newest_dts else 0)
+        self._timeline = Timeline(floor=stream.newest_dts + 1 if stream.has_units else 0)
         self._own: dict[TrackId, Track] = {}
         self._settles_at: int | None = None
         self.publisher = publisher
@@ -100,7 +100,7 @@ class Publication:
             return
         now = self._hub.now()
         self.last_write = now
-        if self._stream.newest_dts and not self._timeline.started:
+        if self._stream.has_units and not self._timeline.started:
             self._settles_at = self._stream.ticks(now) + SETTLE_TICKS
         mapped = self._timeline.map(unit, now=self._stream.ticks(now))
         if mapped.jumped:

@@ -106,6 +106,11 @@ class Stream:
         return self._tracks.get(track)
 
     @property
+    def has_units(self) -> bool:
+        """True once a first unit has come."""
+        return self._first_dts is not None
+
+    @property
     def newest_dts(self) -> int:
         return self._newest_dts
 

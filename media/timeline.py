@@ -53,7 +53,6 @@ class Timeline:
         dts = max(unit.dts + offset, self._last_mapped.get(unit.track, self._floor - 1) + 1)
         pts = max(unit.pts + offset, dts)
         self._last_mapped[unit.track] = dts
-        self._floor = max(self._floor, dts) if jumped else self._floor
         return Mapped(AccessUnit(unit.track, pts, dts, unit.keyframe, unit.payload), jumped)
 
     @property

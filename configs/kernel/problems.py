@@ -1,10 +1,15 @@
 """Errors over HTTP: `application/problem+json` (RFC 9457) with the stable code of the house."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 
+import structlog
 from aiohttp import web
+
+log = structlog.get_logger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def problem(
@@ -25,3 +30,20 @@ def problem(
         content_type="application/problem+json",
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns every error that a handler lets out into a problem: aiohttp's own by its status, a bug
+    into a 500 whose traceback goes to the log and not to the client."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        code = HTTPStatus(error.status).name.lower()
+        allow = error.headers.get("Allow")
+        return problem(error.status, code, headers={"Allow": allow} if allow else None)
+    except Exception:
+        log.exception("http.failed", method=request.method, path=request.path)
+        return problem(500, "internal")
