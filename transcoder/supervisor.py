@@ -13,6 +13,7 @@ through the source's own times; a unit that would go back in time is left out.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final

@@ -25,8 +25,11 @@ REANCHOR_TICKS: Final = 1 * CLOCK_RATE
 """A hole that is jumped over instead of being filled with silence."""
 
 # Stretch at most 1000 samples a second, and only for more than 5 ms of drift, which leaves the
-# millisecond rounding of RTMP alone; from 60 ms on, fill or cut at once.
-_ALIGNMENT: Final = "async=1000:min_comp=0.005:min_hard_comp=0.06:comp_duration=1"
+# millisecond rounding of RTMP alone; from 60 ms on, fill or cut at once. Resample in any case
+# (flags=res), since the filter would lose its count of samples when it begins to.
+_ALIGNMENT: Final = "flags=res:async=1000:min_comp=0.005:min_hard_comp=0.06:comp_duration=1"
+# What is mixed down must not clip, in floating point neither.
+_MIXING: Final = "out_chlayout=stereo:rematrix_maxval=1.0"
 
 
 class SoundChain:
@@ -46,8 +49,7 @@ class SoundChain:
         steps = [
             self._graph.add(
                 "aresample",
-                f"{SAMPLE_RATE}:out_sample_fmt={self.encoder.format.name}"
-                f":out_chlayout=stereo:{_ALIGNMENT}",
+                f"{SAMPLE_RATE}:out_sample_fmt={self.encoder.format.name}:{_MIXING}:{_ALIGNMENT}",
             ),
             self._graph.add("asetnsamples", f"n={frame_size}:p=0"),
             self._graph.add("abuffersink"),

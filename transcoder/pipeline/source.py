@@ -1,5 +1,6 @@
 """Decoding one source track: units in, frames out, and damage survived."""
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
@@ -81,7 +82,9 @@ class SourceDecoder:
         assert isinstance(context, AudioCodecContext | VideoCodecContext)
         context.extradata = track.config
         if track.codec is Codec.OPUS:
-            context.extradata = opus.OpusConfig.parse(track.config).to_head()
+            # Nothing is cut off: the times of the first packet speak of all its samples.
+            config = replace(opus.OpusConfig.parse(track.config), pre_skip=0)
+            context.extradata = config.to_head()
         if isinstance(context, VideoCodecContext):
             # Frame threads would hold a picture back for each thread.
             context.thread_type = ThreadType.SLICE
