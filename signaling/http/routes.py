@@ -1,0 +1,58 @@
+"""The routes of the API, ready for the application."""
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from configs.kernel.problems import problem
+from signaling.http.api import Api
+from signaling.http.endpoint import Authenticator, serve
+from signaling.http.openapi import PREFIX, document
+
+
+def peer_address(request: web.Request) -> str:
+    """The address of the connection. Behind a proxy of ours, give `routes` something better."""
+    return request.remote or ""
+
+
+def routes(
+    api: Api,
+    authenticator: Authenticator,
+    *,
+    version: str,
+    client_address: Callable[[web.Request], str] = peer_address,
+) -> list[web.RouteDef]:
+    """Everything below ``/api/v1``; the application needs `api_problems` among its middlewares."""
+    endpoints = api.endpoints()
+    openapi = document(endpoints, version=version)
+
+    async def get_openapi(_request: web.Request) -> web.Response:
+        return web.Response(
+            body=openapi,
+            content_type="application/json",
+            headers={"Cache-Control": "no-cache", "Access-Control-Allow-Origin": "*"},
+        )
+
+    found = [web.get(f"{PREFIX}/openapi.json", get_openapi)]
+    for endpoint in endpoints:
+        handler = serve(endpoint, authenticator, client_address)
+        if endpoint.method == "GET":
+            found.append(web.get(PREFIX + endpoint.path, handler))
+        else:
+            found.append(web.route(endpoint.method, PREFIX + endpoint.path, handler))
+    return found
+
+
+@web.middleware
+async def api_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Paths and methods that are not there are problems too, but only below ``/api``."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if not request.path.startswith("/api/") or error.status < 400:
+            raise
+        code = HTTPStatus(error.status).phrase.lower().replace(" ", "_")
+        allow = error.headers.get("Allow")
+        return problem(error.status, code, headers={"Allow": allow} if allow else None)

@@ -1,0 +1,70 @@
+"""What is on air, as signaling sees it: read from the hub each time, nothing kept."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from media.codecs.strings import codec_string
+from media.hub import Hub
+from media.stream import Notice, Phase, Publisher
+from media.units import Track
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStatus:
+    """A room's stream while there is one: `phase` is LIVE, or GRACE while its publisher is away."""
+
+    phase: Phase
+    renditions: tuple["LiveRendition", ...]
+    publisher: Publisher | None
+    notices: tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRendition:
+    """A track and its RFC 6381 codec string."""
+
+    track: Track
+    codec: str
+
+
+class LiveRooms(Protocol):
+    def live(self) -> Collection[str]:
+        """Rooms with a stream, live or in its grace period."""
+        ...
+
+    def status(self, room: str) -> LiveStatus | None: ...
+
+    def viewers(self, room: str) -> int: ...
+
+    def kick(self, room: str) -> None:
+        """Ends the room's stream, if there is one, and closes its publisher's connection."""
+        ...
+
+
+class HubRooms:
+    """`LiveRooms` over the hub of this process; `viewers(room)` counts those of all transports."""
+
+    def __init__(self, hub: Hub, *, viewers: Callable[[str], int]) -> None:
+        self._hub = hub
+        self._viewers = viewers
+
+    def live(self) -> Collection[str]:
+        return [stream.room for stream in self._hub.streams]
+
+    def status(self, room: str) -> LiveStatus | None:
+        stream = self._hub.stream(room)
+        if stream is None or stream.phase is Phase.ENDED:
+            return None
+        return LiveStatus(
+            phase=stream.phase,
+            renditions=tuple(LiveRendition(t, codec_string(t)) for t in stream.tracks),
+            publisher=stream.publisher,
+            notices=tuple(stream.notices),
+        )
+
+    def viewers(self, room: str) -> int:
+        return self._viewers(room)
+
+    def kick(self, room: str) -> None:
+        self._hub.end(room, "the stream key was changed")

@@ -1,0 +1,114 @@
+// HLS with hls.js, which is fetched only when it is needed; natively where there is no MSE.
+
+const TYPE = "application/vnd.apple.mpegurl";
+
+export class HlsSession {
+  // `onLost(reason)`: network | unsupported | refused; called at most once. A playlist that is not
+  // there is no proof that the room is not live (its first segment may still be on the way), so
+  // that, too, is "network".
+  constructor(url, video, { onLost }) {
+    this._url = url;
+    this._video = video;
+    this._onLost = onLost;
+    this._closed = false;
+    this._recovered = 0;
+    this._hls = null;
+    this._onError = () => this._lose(video.error?.code === 2 ? "network" : "refused");
+  }
+
+  async open() {
+    const Hls = await loadHlsJs();
+    if (this._closed) return;
+    if (Hls?.isSupported()) {
+      this._openWith(Hls);
+    } else if (this._video.canPlayType(TYPE)) {
+      this._video.addEventListener("error", this._onError);
+      this._video.src = this._url;
+    } else {
+      this._lose("unsupported");
+    }
+  }
+
+  close() {
+    if (this._closed) return;
+    this._closed = true;
+    this._hls?.destroy();
+    this._hls = null;
+    this._video.removeEventListener("error", this._onError);
+    this._video.removeAttribute("src");
+    this._video.load();
+  }
+
+  // {frames, latency, width, height, ...} like WhepMeter's
+  read() {
+    const video = this._video;
+    const quality = video.getVideoPlaybackQuality?.();
+    return {
+      // Time that goes on is progress too: a room may have sound only.
+      frames: Math.max(quality?.totalVideoFrames ?? 0, Math.floor(video.currentTime * 10)),
+      latency: this._latency(),
+      width: video.videoWidth,
+      height: video.videoHeight,
+      framesDecoded: quality?.totalVideoFrames ?? 0,
+      framesDropped: quality?.droppedVideoFrames ?? 0,
+      level: this._hls?.currentLevel ?? null,
+      currentTime: video.currentTime,
+    };
+  }
+
+  _openWith(Hls) {
+    // No worker: CMAF needs no remultiplexing, and a worker from a blob would widen the policy.
+    const hls = new Hls({
+      lowLatencyMode: true,
+      enableWorker: false,
+      backBufferLength: 15,
+      maxBufferLength: 20,
+      maxLiveSyncPlaybackRate: 1.1,
+      liveMaxLatencyDurationCount: 8, // after a long pause jump, do not crawl
+    });
+    this._hls = hls;
+    hls.on(Hls.Events.ERROR, (_event, data) => this._error(Hls, data));
+    hls.loadSource(this._url);
+    hls.attachMedia(this._video);
+  }
+
+  _error(Hls, data) {
+    if (!data.fatal) return;
+    const decoding = data.type === Hls.ErrorTypes.MEDIA_ERROR;
+    if (decoding && this._recovered < 2) {
+      this._recovered += 1;
+      this._hls.recoverMediaError();
+      return;
+    }
+    this._lose(data.type === Hls.ErrorTypes.NETWORK_ERROR ? "network" : "refused");
+  }
+
+  // From the wall clock where the stream has one and the two clocks agree, for it covers the whole
+  // way; otherwise the distance to the live edge.
+  _latency() {
+    const date = this._hls?.playingDate ?? nativeDate(this._video);
+    const whole = date ? (Date.now() - date.getTime()) / 1000 : null;
+    if (whole !== null && whole > 0 && whole < 120) return whole;
+    return this._hls?.latency || null;
+  }
+
+  _lose(reason) {
+    if (this._closed) return;
+    this.close();
+    this._onLost(reason);
+  }
+}
+
+function nativeDate(video) {
+  const start = video.getStartDate?.()?.getTime();
+  return Number.isFinite(start) ? new Date(start + video.currentTime * 1000) : null;
+}
+
+async function loadHlsJs() {
+  if (!globalThis.MediaSource && !globalThis.ManagedMediaSource) return null;
+  try {
+    return (await import("hls.js")).default;
+  } catch {
+    return null;
+  }
+}
