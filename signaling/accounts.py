@@ -37,13 +37,18 @@ class SignedIn:
 
 class Accounts:
     def __init__(
-        self, users: UserStore, clock: Clock, *, session_lifetime_s: float = 7 * 86_400.0
+        self,
+        users: UserStore,
+        clock: Clock,
+        *,
+        session_lifetime_s: float = 7 * 86_400.0,
+        hasher: PasswordHasher | None = None,
     ) -> None:
         self._users = users
         self._clock = clock
         self._lifetime = timedelta(seconds=session_lifetime_s)
         self._throttle = LoginThrottle()
-        self._hasher = PasswordHasher()
+        self._hasher = hasher or PasswordHasher()
         self._decoy = self._hasher.hash(secrets.token_hex())
         self._hashing = asyncio.Semaphore(HASHING_AT_ONCE)
         self._in_line = 0

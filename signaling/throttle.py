@@ -47,6 +47,10 @@ class LoginThrottle:
         self._counts: OrderedDict[tuple[str, str], _Count] = OrderedDict()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
+    @property
+    def remembered(self) -> int:
+        return len(self._counts)
+
     def attempt(self, account: str, address: str, *, now: float) -> float:
         """Counts an attempt. 0: go on; otherwise the seconds to wait, and nothing was counted."""
         limits = [((account, address), _PAIR), (("", address), _ADDRESS)]
