@@ -10,6 +10,7 @@ from av.codec.context import CodecContext, Flags
 from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from media.codecs import aac, h264, hevc, opus
@@ -96,11 +97,11 @@ def heard(track: Track, units: Sequence[AccessUnit]) -> Samples:
     pieces: list[Samples] = []
     for unit in units:
         for frame in decoder.decode(Packet(unit.payload)):
-            data = frame.to_ndarray().astype(np.float32)
+            data: Samples = frame.to_ndarray().astype(np.float32)
             if not frame.format.is_planar:
                 data = data.reshape(-1, frame.layout.nb_channels).T
             if frame.format.name.startswith("s16"):
-                data = data / 32768
+                data /= np.float32(32768)
             pieces.append(data)
     return np.concatenate(pieces, axis=1)
 
@@ -127,7 +128,7 @@ def picture(number: int, width: int, height: int) -> VideoFrame:
 
 def number_of(frame: VideoFrame) -> int:
     """The number (0 to 15) that `picture` wrote."""
-    luma = frame.to_ndarray(format="gray")
+    luma = frame.to_ndarray(format="yuv420p")
     return round((float(luma[8:24, 8:24].mean()) - 16) / 14)
 
 
@@ -160,7 +161,7 @@ def pictures(
     encoder.open()
     track = _picture_track(codec, encoder.extradata or b"")
     assembler = VideoAssembler(VIDEO, codec, track.config)
-    units = []
+    units: list[AccessUnit] = []
     shift = 0
     for packet in _encoded(encoder, round(seconds * fps), width, height):
         assert packet.pts is not None
@@ -189,7 +190,7 @@ def decoded(track: Track, units: Sequence[AccessUnit]) -> list[VideoFrame]:
 
 def _encoded(
     encoder: VideoCodecContext, count: int, width: int, height: int
-) -> "Iterator[Packet[object]]":
+) -> "Iterator[Packet[VideoStream]]":
     for number in range(count):
         frame = picture(number, width, height)
         frame.pts, frame.time_base = number, encoder.time_base
