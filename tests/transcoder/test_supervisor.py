@@ -1,6 +1,7 @@
 """With real worker processes: what a stream gains by them, and that nothing is left of them."""
 
 import asyncio
+import itertools
 import os
 import signal
 import time
@@ -66,20 +67,20 @@ class Studio:
         publication.stream.attach(ears)
         return publication, ears
 
-    def play(
-        self, publication: Publication, *parts: tuple[Track, list[AccessUnit]]
-    ) -> "asyncio.Task[None]":
+    def play(self, publication: Publication, *parts: tuple[Track, list[AccessUnit]]) -> None:
         for track, _ in parts:
             publication.set_track(track)
         units = sorted((unit for _, units in parts for unit in units), key=lambda unit: unit.dts)
-        task = asyncio.create_task(paced(publication, units))
-        self._tasks.append(task)
-        return task
+        self._tasks.append(asyncio.create_task(paced(publication, units)))
 
-    async def close(self) -> None:
+    async def pause(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+
+    async def close(self) -> None:
+        await self.pause()
         await self.service.close()
 
 
@@ -90,13 +91,11 @@ async def paced(publication: Publication, units: Iterable[AccessUnit]) -> None:
         publication.write(unit)
 
 
-async def until(condition: Callable[[], bool], *, within: float = PATIENCE) -> float:
-    """Waits for a condition; gives the seconds that it took."""
-    began = time.monotonic()
+async def until(condition: Callable[[], bool], *, within: float = PATIENCE) -> None:
+    """Waits for a condition of processes, which nothing announces."""
     async with asyncio.timeout(within):
-        while not condition():
+        while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-    return time.monotonic() - began
 
 
 def children() -> set[int]:
@@ -126,9 +125,7 @@ async def test_aac_is_heard_as_opus(studio: Studio) -> None:
 
     opus = ears.units[AUDIO_OPUS]
     assert ears.tracks[AUDIO_OPUS].codec is Codec.OPUS
-    assert {later.pts - earlier.pts for earlier, later in zip(opus, opus[1:], strict=False)} == {
-        1800
-    }
+    assert {later.pts - earlier.pts for earlier, later in itertools.pairwise(opus)} == {1800}
     assert abs(opus[-1].pts - ears.units[AUDIO][-1].pts) < 90_000
     assert publication.stream.notices == ()
 
@@ -194,9 +191,9 @@ async def test_pictures_are_back_without_waiting_for_a_keyframe(studio: Studio) 
 
 async def test_without_b_frames_any_more_the_rendition_and_the_notice_go(studio: Studio) -> None:
     publication, ears = studio.publish()
-    first = studio.play(publication, pictures(seconds=20, b_frames=2))
+    studio.play(publication, pictures(seconds=20, b_frames=2))
     await until(lambda: ears.count(VIDEO_WEBRTC) >= 5)
-    first.cancel()
+    await studio.pause()
     publication.close("changes its settings")
 
     again, _ = studio.publish()
@@ -239,12 +236,12 @@ async def test_the_worker_stays_in_the_grace_period_and_leaves_with_the_stream(
     studio: Studio,
 ) -> None:
     publication, ears = studio.publish()
-    playing = studio.play(publication, sound(tone(seconds=20)))
+    studio.play(publication, sound(tone(seconds=20)))
     await until(lambda: ears.count(AUDIO_OPUS) >= 5)
     (before,) = studio.service.stats
     assert before.pid in children()
 
-    playing.cancel()
+    await studio.pause()
     publication.close("left")
     again, _ = studio.publish()
     heard = ears.count(AUDIO_OPUS)
@@ -273,10 +270,10 @@ async def test_ten_streams_one_after_another_leave_nothing_behind(studio: Studio
     for number in range(10):
         room = f"room-{number}"
         publication, ears = studio.publish(room)
-        playing = studio.play(publication, (track, units))
+        studio.play(publication, (track, units))
         await until(lambda ears=ears: ears.count(AUDIO_OPUS) >= 1)  # type: ignore[misc]
         (running,) = studio.service.stats
-        playing.cancel()
+        await studio.pause()
         studio.hub.end(room, "over")
         await until(lambda pid=running.pid: pid not in children())  # type: ignore[misc]
         await until(lambda: len(asyncio.all_tasks()) <= 2)
