@@ -1,0 +1,97 @@
+"""What a connection is for: one that feeds the hub, and one that reads a stream back."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from configs.kernel.errors import PeerError
+from media.errors import UnsupportedCodec
+from media.hub import Publication
+from media.mpegts.demuxer import TsDemuxer
+from media.mpegts.muxer import TsMuxer
+from media.stream import AUDIO, VIDEO, Stream
+from media.subscription import Subscription
+from media.units import AccessUnit, Track, TrackId
+
+log = structlog.get_logger(__name__)
+
+SRT_PAYLOAD: Final = 7 * 188
+"""Seven transport packets, as everybody sends them."""
+
+
+class IngestSession:
+    """MPEG-TS from a publisher into its publication."""
+
+    def __init__(self) -> None:
+        self._demuxer = TsDemuxer()
+        self.publication: Publication | None = None
+        self.connection: int | None = None
+
+    def feed(self, payload: bytes) -> None:
+        """Raises PeerError when what comes is hopeless as MPEG-TS."""
+        self._publish(self._demuxer.feed(payload))
+
+    def ended(self, reason: str) -> None:
+        if self.publication is not None:
+            self._publish(self._demuxer.flush())
+            self.publication.close(reason)
+
+    @property
+    def continuity_errors(self) -> int:
+        return self._demuxer.continuity_errors
+
+    def _publish(self, items: list[Track | AccessUnit]) -> None:
+        publication = self.publication
+        if publication is None:
+            return
+        for item in items:
+            if isinstance(item, Track):
+                publication.set_track(item)
+            else:
+                publication.write(item)
+
+
+class PlaySession:
+    """A stream as MPEG-TS to a reader; `send` takes one packet's payload."""
+
+    def __init__(self, stream: Stream, send: Callable[[bytes], None]) -> None:
+        self._subscription = Subscription(stream, tracks=(VIDEO, AUDIO))
+        self._muxer = TsMuxer()
+        self._send = send
+        self._room = stream.room
+        self._carried: set[TrackId] = set()
+        self._rest = bytearray()
+
+    async def run(self) -> None:
+        """Until the stream ends or `close` is called."""
+        async for item in self._subscription:
+            if isinstance(item, Track):
+                self._set_track(item)
+            elif item.track in self._carried:
+                self._rest += self._muxer.mux(item)
+                self._send_whole()
+                # The cached pictures come without a pause: others want to run meanwhile.
+                await asyncio.sleep(0)
+        if self._rest:
+            self._send(bytes(self._rest))
+
+    def close(self) -> None:
+        self._subscription.close()
+
+    def _set_track(self, track: Track) -> None:
+        try:
+            self._muxer.set_track(track)
+        except (UnsupportedCodec, PeerError) as error:
+            self._carried.discard(track.id)
+            log.info("srt.track_left_out", room=self._room, track=track.id, reason=str(error))
+        else:
+            self._carried.add(track.id)
+
+    def _send_whole(self) -> None:
+        rest = self._rest
+        whole = len(rest) - len(rest) % SRT_PAYLOAD
+        for at in range(0, whole, SRT_PAYLOAD):
+            self._send(bytes(rest[at : at + SRT_PAYLOAD]))
+        del rest[:whole]

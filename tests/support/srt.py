@@ -1,0 +1,138 @@
+"""A listener and its callers over a bad wire, in virtual time."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+
+from media.srt.admission import Address, ConnectionRequested
+from media.srt.caller import CallerConfig, CallerConnection, CallerEvent
+from media.srt.connection import PayloadDelivered
+from media.srt.listener import ConnectionClosed, ConnectionPayload, Listener, ListenerConfig
+from tests.support.bad_wire import BadWire, Weather
+
+SERVER: Final[Address] = ("192.0.2.1", 8890)
+CALLER: Final[Address] = ("198.51.100.7", 40_000)
+STRANGER: Final[Address] = ("203.0.113.9", 9)
+
+Accept = Callable[["SrtWorld", ConnectionRequested], None]
+
+
+def entropy(seed: int) -> Callable[[int], bytes]:
+    """Random bytes that are the same in every run."""
+    return random.Random(seed).randbytes
+
+
+def accept_all(world: "SrtWorld", event: ConnectionRequested) -> None:
+    if world.listener.authorize(event.request, world.passphrase, now=world.now):
+        world.connections.append(world.listener.accept(event.request, now=world.now))
+
+
+@dataclass
+class SrtWorld:
+    """One listener, any number of callers, a wire each way, and a clock that only `run` moves."""
+
+    weather: Weather = field(default_factory=Weather)
+    seed: int = 1
+    passphrase: str | None = None
+    config: ListenerConfig = field(default_factory=ListenerConfig)
+    on_request: Accept = accept_all
+    now: float = 1000.0
+
+    def __post_init__(self) -> None:
+        self.listener = Listener(self.config, entropy=entropy(self.seed))
+        self.up = BadWire(self.weather, seed=self.seed + 1)
+        self.down = BadWire(self.weather, seed=self.seed + 2)
+        self.callers: dict[Address, CallerConnection] = {}
+        self.connections: list[int] = []
+        self.requests: list[ConnectionRequested] = []
+        self.payloads: list[tuple[float, ConnectionPayload]] = []
+        self.closed: list[tuple[float, ConnectionClosed]] = []
+        self.caller_events: list[tuple[float, CallerEvent]] = []
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def call(self, config: CallerConfig, *, address: Address = CALLER) -> CallerConnection:
+        caller = CallerConnection(
+            config, now=self.now, entropy=entropy(self.seed + 3 + len(self.callers))
+        )
+        self.callers[address] = caller
+        self._settle()
+        return caller
+
+    def at(self, when: float, action: Callable[[], None]) -> None:
+        heappush(self._agenda, (when, next(self._order), action))
+
+    def vanish(self, address: Address = CALLER) -> None:
+        """The caller's machine loses its power."""
+        del self.callers[address]
+
+    def inject(self, data: bytes, address: Address) -> None:
+        """A datagram to the listener out of nowhere."""
+        self.listener.receive_datagram(data, address, now=self.now)
+        self._settle()
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while True:
+            timers = [caller.next_timer() for caller in self.callers.values()]
+            timers.append(self.listener.next_timer())
+            if self._agenda:
+                timers.append(self._agenda[0][0])
+            upcoming = min((timer for timer in timers if timer is not None), default=end)
+            if upcoming > end:
+                break
+            self.now = max(self.now, upcoming)
+            self._step()
+        self.now = end
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(event.payload for _, event in self.payloads)
+
+    @property
+    def dropped(self) -> int:
+        return sum(event.dropped for _, event in self.payloads)
+
+    def read_by_caller(self) -> list[tuple[float, PayloadDelivered]]:
+        return [
+            (at, event) for at, event in self.caller_events if isinstance(event, PayloadDelivered)
+        ]
+
+    def _step(self) -> None:
+        while self._agenda and self._agenda[0][0] <= self.now:
+            heappop(self._agenda)[2]()
+        self.listener.handle_timer(now=self.now)
+        for caller in self.callers.values():
+            caller.handle_timer(now=self.now)
+        self._settle()
+
+    def _settle(self) -> None:
+        while (event := self.listener.next_event()) is not None:
+            match event:
+                case ConnectionRequested():
+                    self.requests.append(event)
+                    self.on_request(self, event)
+                case ConnectionPayload():
+                    self.payloads.append((self.now, event))
+                case ConnectionClosed():
+                    self.closed.append((self.now, event))
+        for data, address in self.listener.datagrams_to_send():
+            for arrival in self.down.carry(self.now):
+                self.at(arrival, lambda data=data, to=address: self._to_caller(data, to))
+        for address, caller in self.callers.items():
+            while (heard := caller.next_event()) is not None:
+                self.caller_events.append((self.now, heard))
+            for data in caller.data_to_send():
+                for arrival in self.up.carry(self.now):
+                    self.at(arrival, lambda data=data, come=address: self._to_listener(data, come))
+
+    def _to_listener(self, data: bytes, address: Address) -> None:
+        self.listener.receive_datagram(data, address, now=self.now)
+
+    def _to_caller(self, data: bytes, address: Address) -> None:
+        caller = self.callers.get(address)
+        if caller is not None:
+            caller.receive_datagram(data, now=self.now)
