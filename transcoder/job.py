@@ -84,7 +84,7 @@ class Job:
     def __init__(self, order: StartJob, send: Callable[[Message], None]) -> None:
         self.order = order
         self._send = send
-        self._pipeline = make_pipeline(order.target, order.codec)
+        self._pipeline = make_pipeline(order.target, order.codec, after=order.after)
         self._backlog = Backlog()
         self._ready = threading.Condition()
         self._stopped = False

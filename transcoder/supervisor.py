@@ -22,7 +22,7 @@ import structlog
 
 from configs.kernel.clock import Clock
 from media.stream import VIDEO, Phase, Stream
-from media.units import CLOCK_RATE, AccessUnit, Track, TrackId
+from media.units import CLOCK_RATE, AccessUnit, Kind, Track, TrackId
 from transcoder.process import Outlet, running_worker
 from transcoder.renditions import B_FRAMES, VIDEO_NOTICES, Rendition, needed
 from transcoder.wire import (
@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 IN_ORDER_TICKS: Final = 2 * CLOCK_RATE
 """After a change of the source's video, so much of it without B-frames ends their re-encoding."""
+PRESENT_TICKS: Final = CLOCK_RATE // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,9 +227,17 @@ class StreamTranscoder:
             if track is None:
                 continue
             outlet.send(track)
-            outlet.send(StartJob(rendition.source, rendition.target, rendition.codec))
+            outlet.send(self._start_of(rendition))
             for unit in self._stream.gop(rendition.source):
                 outlet.send_unit(unit)
+
+    def _start_of(self, rendition: Rendition) -> StartJob:
+        """Begins behind what was published already, and with pictures near the present: the cached
+        ones are there to be decoded from."""
+        after = self._newest.get(rendition.target, -1)
+        if rendition.codec.kind is Kind.VIDEO:
+            after = max(after, self._stream.newest_dts - PRESENT_TICKS)
+        return StartJob(rendition.source, rendition.target, rendition.codec, after)
 
     def _is_made_for(self, code: str) -> bool:
         notices = (rendition.notice for rendition in self._plan.values())

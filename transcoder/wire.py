@@ -22,16 +22,20 @@ _LENGTH: Final = struct.Struct(">I")
 _TIMES: Final = struct.Struct(">qqB")
 _PICTURE: Final = struct.Struct(">IIdIB")
 _STATS: Final = struct.Struct(">QQQQIi")
+_ORDER: Final = struct.Struct(">Bq")
+_AFTER: Final = struct.Struct(">q")
 _LOAD: Final = struct.Struct(">dQB")
 
 
 @dataclass(frozen=True, slots=True)
 class StartJob:
-    """To the worker: make `target` out of `source`, in `codec`, from the next unit on."""
+    """To the worker: make `target` out of `source`, in `codec`, from the next unit on, but only what
+    is later than the tick `after`; what comes before it is there to be decoded from."""
 
     source: TrackId
     target: TrackId
     codec: Codec
+    after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +119,8 @@ def _body(message: Message) -> tuple[_Type, bytes]:
         case Track():
             return _Type.TRACK, _track(message)
         case StartJob():
-            codec = bytes([_CODECS.index(message.codec)])
-            return _Type.START_JOB, _short(message.source) + _short(message.target) + codec
+            order = _ORDER.pack(_CODECS.index(message.codec), message.after)
+            return _Type.START_JOB, order + _short(message.source) + _short(message.target)
         case StopJob():
             return _Type.STOP_JOB, _short(message.target)
         case SourceGap():
@@ -255,7 +259,9 @@ def _parse_track(body: _Body) -> Track:
 
 
 def _parse_start_job(body: _Body) -> StartJob:
-    job = StartJob(body.track_id(), body.track_id(), body.codec())
+    codec = body.codec()
+    (after,) = body.unpack(_AFTER)
+    job = StartJob(body.track_id(), body.track_id(), codec, int(after))
     body.end()
     return job
 

@@ -74,7 +74,7 @@ def test_parameters_that_wait_are_not_lost_with_the_units() -> None:
 def test_a_job_makes_what_it_was_ordered_and_counts() -> None:
     sent: queue.Queue[Message] = queue.Queue()
     track, units = sound(tone(seconds=1))
-    job = Job(StartJob(AUDIO, AUDIO_OPUS, Codec.OPUS), sent.put)
+    job = Job(StartJob(AUDIO, AUDIO_OPUS, Codec.OPUS, -1), sent.put)
     job.offer(track)
     for item in units:
         job.offer(item)
@@ -93,7 +93,7 @@ def test_a_job_makes_what_it_was_ordered_and_counts() -> None:
 
 
 def test_a_stopped_job_is_not_busy() -> None:
-    job = Job(StartJob(AUDIO, AUDIO_OPUS, Codec.OPUS), lambda message: None)
+    job = Job(StartJob(AUDIO, AUDIO_OPUS, Codec.OPUS, -1), lambda message: None)
     job.start()
     job.stop()
 
@@ -102,4 +102,4 @@ def test_a_stopped_job_is_not_busy() -> None:
 
 def test_there_is_no_job_for_what_no_pipeline_makes() -> None:
     with pytest.raises(ValueError, match="no pipeline"):
-        Job(StartJob(VIDEO, VIDEO, Codec.AV1), lambda message: None)
+        Job(StartJob(VIDEO, VIDEO, Codec.AV1, -1), lambda message: None)

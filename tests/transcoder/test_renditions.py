@@ -1,8 +1,8 @@
 import pytest
 
-from media.stream import AUDIO, AUDIO_AAC, AUDIO_OPUS, VIDEO, VIDEO_WEBRTC
+from media.stream import AUDIO, AUDIO_AAC, AUDIO_OPUS, VIDEO, VIDEO_WEBRTC, Notice
 from media.units import Codec, Track
-from transcoder.renditions import B_FRAMES, VIDEO_CODEC, VIDEO_PROFILE, Notice, Rendition, needed
+from transcoder.renditions import B_FRAMES, VIDEO_CODEC, VIDEO_PROFILE, Rendition, needed
 
 BASELINE = bytes([1, 66, 0xE0, 31])
 HIGH = bytes([1, 100, 0, 31])

@@ -43,7 +43,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(
         Track, ids, codecs, st.binary(max_size=60), u32, u32, rates, u32, st.integers(0, 255)
     ),
-    st.builds(StartJob, ids, ids, codecs),
+    st.builds(StartJob, ids, ids, codecs, ticks),
     st.builds(StopJob, ids),
     st.just(SourceGap()),
     st.just(Finish()),

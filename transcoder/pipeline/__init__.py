@@ -49,12 +49,12 @@ class Pipeline(Protocol):
         """What follows is no continuation."""
 
 
-def make_pipeline(target: TrackId, codec: Codec) -> Pipeline:
-    """A pipeline for a rendition in OPUS, AAC or H264."""
+def make_pipeline(target: TrackId, codec: Codec, *, after: int = -1) -> Pipeline:
+    """A pipeline for a rendition in OPUS, AAC or H264, of what is later than the tick `after`."""
     match codec:
         case Codec.OPUS | Codec.AAC:
-            return SoundPipeline(target, codec)
+            return SoundPipeline(target, codec, after=after)
         case Codec.H264:
-            return PicturePipeline(target)
+            return PicturePipeline(target, after=after)
         case _:
             raise ValueError(f"there is no pipeline for {codec}")

@@ -33,7 +33,7 @@ class PicturePipeline:
     has caught up, which is also how it starts from a cached group of pictures.
     """
 
-    def __init__(self, target: TrackId) -> None:
+    def __init__(self, target: TrackId, *, after: int = -1) -> None:
         self.skipped = 0
         self._target = target
         self._decoder = SourceDecoder()
@@ -46,7 +46,7 @@ class PicturePipeline:
         self._catching_up = False
         self._left_out = False
         self._last_keyframe = 0
-        self._newest = -1
+        self._newest = after
 
     @property
     def errors(self) -> int:

@@ -99,7 +99,7 @@ def _sound_encoder(codec: Codec) -> AudioCodecContext:
 class SoundPipeline:
     """Sound of any rate and layout to 48 kHz stereo, in Opus or AAC."""
 
-    def __init__(self, target: TrackId, codec: Codec) -> None:
+    def __init__(self, target: TrackId, codec: Codec, *, after: int = -1) -> None:
         self.skipped = 0
         self._target = target
         self._codec = codec
@@ -107,7 +107,7 @@ class SoundPipeline:
         self._chain: SoundChain | None = None
         self._announced = False
         self._expected = 0
-        self._newest = -1
+        self._newest = after
 
     @property
     def errors(self) -> int:

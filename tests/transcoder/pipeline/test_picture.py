@@ -99,6 +99,18 @@ def test_a_cached_group_is_run_through_to_the_present() -> None:
     assert pipeline.skipped > 30
 
 
+def test_what_was_published_already_is_only_decoded_from() -> None:
+    source, units = pictures(seconds=2, b_frames=2, start=START)
+    pipeline = make_pipeline(VIDEO_WEBRTC, Codec.H264, after=units[30].pts)
+    pipeline.configure(source)
+
+    tracks, made = fed(pipeline, units)
+
+    assert made[0].keyframe
+    assert made[0].pts == min(unit.pts for unit in units if unit.pts > units[30].pts)
+    assert len(decoded(tracks[0], made)) == len(made)
+
+
 def test_leaves_out_every_other_picture_when_it_is_a_little_late() -> None:
     source, units = pictures(seconds=2, start=START)
     pipeline = configured(source)
