@@ -51,7 +51,12 @@ class AudioConfig:
     @classmethod
     def parse(cls, asc: bytes) -> "AudioConfig":
         """Raises InvalidBitstream, also for object types that are no AAC."""
-        bits = BitReader(asc)
+        return cls.read(BitReader(asc), late_extension=True)
+
+    @classmethod
+    def read(cls, bits: BitReader, *, late_extension: bool) -> "AudioConfig":
+        """Reads a config within something larger. `late_extension`: what is left of the bits
+        belongs to it, and may announce spectral band replication."""
         kind = _read_object_type(bits)
         rate = _read_rate(bits)
         configuration = bits.read(4)
@@ -64,7 +69,7 @@ class AudioConfig:
         if kind not in _GENERAL_AUDIO:
             raise InvalidBitstream(f"audio object type {kind} is no AAC")
         short, channels = _read_general_audio(bits, kind, configuration)
-        if not extension_rate:
+        if late_extension and not extension_rate:
             extension_rate, stereo = _read_late_extension(bits, kind)
         return cls(kind, rate, channels, extension_rate, stereo, 960 if short else 1024)
 
@@ -205,9 +210,9 @@ def track(track_id: TrackId, asc: bytes) -> Track:
 def split_adts(data: bytes) -> tuple[list[tuple[AudioConfig, bytes]], bytes]:
     """The raw frames in a piece of an ADTS stream, and its unfinished rest (< 8 KiB).
 
-    Bytes that are no frame are passed over up to the next syncword. A frame with several raw
-    blocks can be split only where it carries their positions (with a CRC); without them it is
-    passed over as well.
+    A frame counts as one if another or nothing follows it; other bytes are passed over. A frame
+    with several raw blocks can be split only where it carries their positions (with a CRC);
+    without them it is passed over as well.
     """
     frames: list[tuple[AudioConfig, bytes]] = []
     position, end = 0, len(data)
@@ -223,7 +228,9 @@ def split_adts(data: bytes) -> tuple[list[tuple[AudioConfig, bytes]], bytes]:
             continue
         if position + size > end:
             return frames, data[position:]
-        blocks = _read_adts(data[position : position + size])
+        follower = data[position + size : position + size + 2]
+        plausible = follower[:1] in (b"", b"\xff") and (len(follower) < 2 or _is_sync(follower[1]))
+        blocks = _read_adts(data[position : position + size]) if plausible else None
         if blocks is None:
             position += 1
             continue
@@ -233,10 +240,15 @@ def split_adts(data: bytes) -> tuple[list[tuple[AudioConfig, bytes]], bytes]:
 
 def _adts_size(data: bytes, at: int) -> int:
     """The size of the frame whose header starts here, 0 if none does."""
-    if data[at + 1] & 0xF6 != 0xF0 or (data[at + 2] >> 2) & 0xF >= len(_RATES):
+    if not _is_sync(data[at + 1]) or (data[at + 2] >> 2) & 0xF >= len(_RATES):
         return 0
     size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
     return size if size > _ADTS_HEADER else 0
+
+
+def _is_sync(second: int) -> bool:
+    """Whether this may follow 0xFF: the rest of the syncword, and layer 0."""
+    return second & 0xF6 == 0xF0
 
 
 def _read_adts(frame: bytes) -> list[tuple[AudioConfig, bytes]] | None:

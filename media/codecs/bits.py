@@ -11,12 +11,12 @@ _MAX_LEADING_ZEROS: Final = 32
 
 
 class BitReader:
-    """Reads a whole header; every method raises InvalidBitstream at its end."""
+    """Reads a whole header of at most `limit` bytes; methods raise InvalidBitstream at its end."""
 
     __slots__ = ("_left", "_value")
 
-    def __init__(self, data: bytes) -> None:
-        if len(data) > MAX_HEADER_BYTES:
+    def __init__(self, data: bytes, limit: int = MAX_HEADER_BYTES) -> None:
+        if len(data) > limit:
             raise InvalidBitstream(f"header of {len(data)} bytes")
         self._value = int.from_bytes(data, "big")
         self._left = len(data) * 8
