@@ -58,6 +58,8 @@ class FlvDemuxer:
             for part in split_aggregate(message):
                 yield from self.receive(part)
             return
+        if message.type not in (MessageType.AUDIO, MessageType.VIDEO):
+            return
         is_video = message.type == MessageType.VIDEO
         milliseconds = self._clock.unwrap(message.timestamp)
         try:

@@ -211,9 +211,10 @@ def _signed24(body: bytes, at: int) -> int:
 
 
 def serialize_video(tag: Tag, *, extended: bool = False) -> bytes:
-    """A video message for one track; H.264 goes by its number of old unless `extended`."""
+    """A video message for one track; H.264 goes by its number of old where that can say it all,
+    unless `extended`."""
     frame_type = 1 if tag.keyframe else 2
-    if tag.fourcc == _AVC and not extended:
+    if tag.fourcc == _AVC and not (extended or tag.track or tag.nanoseconds):
         packet = (Packet.CONFIG, Packet.FRAME, Packet.END).index(tag.packet)
         header = bytes((frame_type << 4 | 7, packet)) + tag.composition.to_bytes(
             3, "big", signed=True
@@ -231,8 +232,8 @@ def serialize_video(tag: Tag, *, extended: bool = False) -> bytes:
 
 
 def serialize_audio(tag: Tag, *, extended: bool = False) -> bytes:
-    """An audio message for one track; AAC goes by its number of old unless `extended`."""
-    if tag.fourcc == _AAC and not extended:
+    """An audio message for one track; AAC as H.264 in `serialize_video`."""
+    if tag.fourcc == _AAC and not (extended or tag.track or tag.nanoseconds):
         return bytes((0xAF, tag.packet is Packet.FRAME)) + tag.data
     kind = {Packet.CONFIG: _A_START, Packet.END: _A_END}.get(tag.packet, _A_FRAMES)
     return _extended_header(_AUDIO_EX << 4, kind, _A_MULTITRACK, tag) + tag.data
