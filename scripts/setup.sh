@@ -79,7 +79,7 @@ setup_python() {
 setup_pages() {
   local stamp work
   stamp=$(stamp_of "$root/package.json")
-  if [ -f "$vendor/hls.mjs" ] && is_current pages "$stamp"; then return; fi
+  if [ -f "$vendor/hls.min.mjs" ] && is_current pages "$stamp"; then return; fi
   command -v npm >/dev/null || apt_install nodejs npm
   say "Fetching the pages' libraries"
   work=$(mktemp -d)
@@ -90,8 +90,9 @@ setup_pages() {
     return 1
   fi
   mkdir -p "$vendor"
-  cp "$work/node_modules/hls.js/dist/hls.mjs" "$vendor/hls.mjs.new"
-  mv "$vendor/hls.mjs.new" "$vendor/hls.mjs"
+  cp "$work/node_modules/hls.js/LICENSE" "$vendor/hls.LICENSE"
+  cp "$work/node_modules/hls.js/dist/hls.min.mjs" "$vendor/hls.min.mjs.new"
+  mv "$vendor/hls.min.mjs.new" "$vendor/hls.min.mjs"
   rm -rf "$work"
   mark_current pages "$stamp"
 }

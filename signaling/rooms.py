@@ -39,12 +39,21 @@ class KeyedRoom:
 
 
 class Rooms:
-    """`kick(room)` takes the right to publish from whoever has it now."""
+    """`kick(room)` takes the right to publish from whoever has it now; `takeover` is the policy of
+    rooms that are opened without one."""
 
-    def __init__(self, store: RoomStore, clock: Clock, *, kick: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        store: RoomStore,
+        clock: Clock,
+        *,
+        kick: Callable[[str], None],
+        takeover: Takeover = Takeover.TAKEOVER,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._kick = kick
+        self._takeover = takeover
 
     async def open(
         self,
@@ -52,7 +61,7 @@ class Rooms:
         title: str,
         *,
         owner: User | None,
-        takeover: Takeover = Takeover.TAKEOVER,
+        takeover: Takeover | None = None,
         srt_passphrase: str | None = None,
     ) -> KeyedRoom:
         """Raises `InvalidRequest`, `Conflict` (`room_exists`)."""
@@ -64,7 +73,7 @@ class Rooms:
             owner_id=owner.id if owner else None,
             stream_key_hash=hash_stream_key(key),
             srt_passphrase=None if srt_passphrase is None else require_passphrase(srt_passphrase),
-            takeover=takeover,
+            takeover=takeover or self._takeover,
         )
         await self._store.add(room)
         log.info("room.opened", room=room.slug)
@@ -107,11 +116,13 @@ class RoomKeys:
 
     A room that is not there and a wrong key take the same steps and so the same time. Guessing is
     not slowed down here, because no address is known: keys have 142 bits, and the ingest servers
-    cap connections for each address.
+    cap connections for each address. `default_passphrase` is asked of SRT callers whose room has
+    none of its own.
     """
 
-    def __init__(self, store: RoomStore) -> None:
+    def __init__(self, store: RoomStore, *, default_passphrase: str | None = None) -> None:
         self._store = store
+        self._default_passphrase = default_passphrase
 
     async def grant(self, room: str, key: str) -> PublishGrant:
         found = await self._store.get(room) if is_slug(room) else None
@@ -127,4 +138,4 @@ class RoomKeys:
 
     async def srt_passphrase(self, room: str) -> str | None:
         found = await self._store.get(room) if is_slug(room) else None
-        return found.srt_passphrase if found else None
+        return (found.srt_passphrase if found else None) or self._default_passphrase

@@ -27,9 +27,9 @@ class TaskSupervisor:
         """Runs a coroutine once; its failure is logged and counted."""
         return self._own(name, self._once(name, coroutine))
 
-    def keep_running(self, name: str, factory: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    def keep_running(self, name: str, factory: Callable[[], Awaitable[None]]) -> None:
         """Runs a coroutine for ever: after a failure or an end it starts again, with backoff."""
-        return self._own(name, self._for_ever(name, factory))
+        _task = self._own(name, self._for_ever(name, factory))
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -63,15 +63,21 @@ class RtmpServer:
         self._stop_listening()
         return sum(peer.request_reconnect(tc_url) for peer in tuple(self._context.peers))
 
+    async def wait_gone(self, timeout_s: float) -> bool:
+        """True once nobody is connected any more; False when that takes longer."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._context.all_gone.wait()
+        except TimeoutError:
+            return False
+        return True
+
     async def close(self) -> None:
         """Tells everybody, and waits for them to go: a second, then they are cut off."""
         self._stop_listening()
         for peer in tuple(self._context.peers):
             peer.kick("The server is shutting down.")
-        try:
-            async with asyncio.timeout(1.0):
-                await self._context.all_gone.wait()
-        except TimeoutError:
+        if not await self.wait_gone(1.0):
             for peer in tuple(self._context.peers):
                 peer.abort()
         tasks = tuple(self._context.tasks)
