@@ -1,25 +1,19 @@
-"""The one UDP port of all viewers: tells datagrams apart and hands them to whom they are for.
+"""Tells the datagrams of the one port apart, and hands them to the viewers they are for.
 
 A datagram's first byte says what it is (RFC 7983). STUN names its peer by ufrag, and once a check
 was authentic its source address is that peer's, so that DTLS and RTCP from there find it. Whatever
 fits nobody is dropped and counted, never logged: anybody can send it, as fast as the line allows.
 """
 
-import asyncio
-import socket
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from configs.kernel.errors import PeerError
-from media.rtp.udp import Address, DatagramSink, UdpSender
+from media.rtp.udp import Address, DatagramSink
 from media.webrtc import stun
 from media.webrtc.half_open import HalfOpen
 from media.webrtc.ice import MAX_PATHS, Path, ufrag_of
-
-BATCH: Final = 128
-"""Datagrams that are read before the loop gets its turn."""
-
-MAX_DATAGRAM: Final = 2048
+from media.webrtc.udp_port import UdpPort, UdpSocket
 
 
 class Receiver(Protocol):
@@ -56,27 +50,12 @@ class Endpoint:
         self._by_path: dict[Path, Receiver] = {}
         self._ufrags: dict[Receiver, list[str]] = {}
         self._paths: dict[Receiver, dict[Path, None]] = {}
-        self._udp_paths: dict[Address, Path] = {}
         self._streams: dict[str, DatagramSink] = {}
-        self._sock: socket.socket | None = None
-        self._sender: UdpSender | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._udp: UdpPort | None = None
 
-    # UDP
-
-    def open(self, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-        """Takes over a bound UDP socket."""
-        sock.setblocking(False)
-        self._sock = sock
-        self._sender = UdpSender(sock)
-        self._loop = loop
-        loop.add_reader(sock, self._readable)
-
-    def close(self) -> None:
-        if self._sock is not None and self._loop is not None:
-            self._loop.remove_reader(self._sock)
-            self._sock.close()
-            self._sock = None
+    def open(self, udp: UdpPort) -> None:
+        """Takes the port that UDP paths are reached by."""
+        self._udp = udp
 
     # Who is here
 
@@ -112,9 +91,8 @@ class Endpoint:
         if path.transport != "udp":
             stream = self._streams.get(path.transport)
             return ((path.host, path.port), stream) if stream is not None else None
-        if self._sender is None:
-            return None
-        return (path.address, self._sender)
+        opened = self._udp_socket(path)
+        return (path.address, opened.sender) if opened is not None else None
 
     # TCP
 
@@ -148,22 +126,6 @@ class Endpoint:
         else:
             receiver.receive_datagram(data, path)
 
-    def _readable(self) -> None:
-        sock = self._sock
-        if sock is None:
-            return
-        for _ in range(BATCH):
-            try:
-                data, address = sock.recvfrom(MAX_DATAGRAM)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError:
-                # What the network said of an earlier datagram; the next ones may be good.
-                continue
-            self.receive(data, self._udp_paths.get(address) or Path.udp(address))
-            if self._sock is None:
-                return
-
     def _check(self, data: bytes, path: Path) -> None:
         try:
             message = stun.parse(data)
@@ -195,10 +157,18 @@ class Endpoint:
             self._forget(oldest, receiver)
         own[path] = None
         self._by_path[path] = receiver
-        if path.transport == "udp":
-            self._udp_paths[path.address] = path
+        opened = self._udp_socket(path)
+        if opened is not None:
+            opened.remember(path)
 
     def _forget(self, path: Path, receiver: Receiver) -> None:
         if self._by_path.get(path) is receiver:
             del self._by_path[path]
-            self._udp_paths.pop(path.address, None)
+            opened = self._udp_socket(path)
+            if opened is not None:
+                opened.forget(path)
+
+    def _udp_socket(self, path: Path) -> UdpSocket | None:
+        if self._udp is None or path.transport != "udp":
+            return None
+        return self._udp.socket_of(path)

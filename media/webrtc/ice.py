@@ -42,23 +42,24 @@ MAX_USERNAME: Final = 513
 class Path:
     """Where a datagram came from: `transport` is ``udp`` or names one TCP connection.
 
-    `scope` is the zone of a link-local IPv6 address; `ipv6` tells which kind of socket address is
-    needed.
+    `local` names the socket of ours that it came to. `scope` is the zone of a link-local IPv6
+    address; `ipv6` tells which kind of socket address is needed.
     """
 
     host: str
     port: int
     transport: str = "udp"
+    local: str = ""
     scope: int = 0
     ipv6: bool = False
 
     @classmethod
-    def udp(cls, address: Address) -> "Path":
+    def udp(cls, address: Address, local: str = "") -> "Path":
         """Of a socket's address; an IPv4 peer of an IPv6 socket is called by its IPv4 address."""
         if len(address) == 4:
             host = address[0].removeprefix(_MAPPED)
-            return cls(host, address[1], scope=address[3], ipv6=True)
-        return cls(address[0], address[1])
+            return cls(host, address[1], local=local, scope=address[3], ipv6=True)
+        return cls(address[0], address[1], local=local)
 
     @property
     def address(self) -> Address:

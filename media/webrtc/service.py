@@ -3,7 +3,6 @@
 import asyncio
 import ipaddress
 import secrets
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from media.webrtc.negotiation import Agreement, negotiate
 from media.webrtc.peer import Peer
 from media.webrtc.sdp import Offer
 from media.webrtc.tcp import TcpServer
+from media.webrtc.udp_port import UdpPort
 from media.webrtc.viewer import Viewer, ViewerStats
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class WebRtcService:
         self._hosts: tuple[str, ...] = config.hosts
         self._waiting = 0
         self._draining = False
-        self._port = config.port
+        self._udp: UdpPort | None = None
         self._dual_stack = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._certificate: Certificate | None = None
@@ -104,15 +104,19 @@ class WebRtcService:
         self._hosts = self._config.hosts or detect_hosts()
         bind = self._config.bind or ("::" if any(map(_is_ipv6, self._hosts)) else "0.0.0.0")
         self._dual_stack = _is_ipv6(bind)
-        sock = _bound_socket(bind, self._config.port)
-        self._port = sock.getsockname()[1]
+        udp = UdpPort(loop, self._endpoint.receive)
+        udp.open(bind, self._config.port)
+        self._udp = udp
+        self._endpoint.open(udp)
         try:
-            await self._tcp.open(bind if bind != "::" else "", self._port)
+            await self._tcp.open(None if bind == "::" else bind, udp.number)
         except OSError:
-            sock.close()
+            udp.close()
             raise
-        self._endpoint.open(sock, loop)
-        log.info("webrtc.listening", port=self._port, hosts=list(self._hosts))
+        if not self._config.bind:
+            for host in self._hosts:
+                udp.also_at(host)
+        log.info("webrtc.listening", port=udp.number, hosts=list(self._hosts))
 
     async def close(self) -> None:
         """Says goodbye to all viewers and frees the port."""
@@ -121,7 +125,8 @@ class WebRtcService:
             viewer.close("server_stopping")
         await asyncio.sleep(0)  # TCP writes its goodbyes.
         self._tcp.close()
-        self._endpoint.close()
+        if self._udp is not None:
+            self._udp.close()
 
     def drain(self) -> None:
         """Takes no more viewers; those who are here stay."""
@@ -130,7 +135,7 @@ class WebRtcService:
     @property
     def port(self) -> int:
         """The bound port, UDP and TCP."""
-        return self._port
+        return self._udp.number if self._udp is not None else self._config.port
 
     # What the hub calls
 
@@ -295,9 +300,13 @@ class WebRtcService:
         hosts = list(self._hosts)
         if reached_at is not None and not self._config.hosts:
             reached_at = reached_at.removeprefix("::ffff:")
-            if reached_at not in hosts and (self._dual_stack or not _is_ipv6(reached_at)):
+            if (
+                reached_at not in hosts
+                and (self._dual_stack or not _is_ipv6(reached_at))
+                and (self._config.bind or (self._udp is not None and self._udp.also_at(reached_at)))
+            ):
                 hosts.insert(0, reached_at)
-        return [Candidate(host, self._port) for host in hosts]
+        return [Candidate(host, self.port) for host in hosts]
 
 
 def _sources(agreement: Agreement) -> list[Source]:
@@ -319,16 +328,3 @@ def _is_ipv6(host: str) -> bool:
         return ipaddress.ip_address(host).version == 6
     except ValueError:
         return False
-
-
-def _bound_socket(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        sock.bind((host, port))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -16,8 +16,9 @@ import structlog
 
 from configs.kernel.errors import PeerError
 from media.rtp.udp import Address
-from media.webrtc.endpoint import MAX_DATAGRAM, Endpoint
+from media.webrtc.endpoint import Endpoint
 from media.webrtc.ice import Path
+from media.webrtc.udp_port import MAX_DATAGRAM
 
 log = structlog.get_logger(__name__)
 
@@ -142,7 +143,7 @@ class TcpServer:
         self._streams: set[TcpStream] = set()
         self._server: asyncio.Server | None = None
 
-    async def open(self, host: str, port: int) -> None:
+    async def open(self, host: str | None, port: int) -> None:
         loop = asyncio.get_running_loop()
         factory: Callable[[], TcpStream] = lambda: TcpStream(self)  # noqa: E731
         self._server = await loop.create_server(factory, host, port, backlog=256)
