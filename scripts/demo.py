@@ -7,6 +7,7 @@ on SIGTERM or SIGINT.
 """
 
 import contextlib
+import io
 import math
 import os
 import signal
@@ -113,6 +114,8 @@ class Broadcast:
         self._audio = opened.add_stream("aac", rate=SAMPLE_RATE, layout="stereo")
         self._audio.codec_context.bit_rate = 128_000
         self._samples = 0
+        # This is where it connects.
+        opened.start_encoding()
 
     def picture(self, planes: NDArray[np.uint8], frame: int) -> None:
         image = VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -180,6 +183,8 @@ class Demo:
 
 
 def main() -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
     url = os.environ.get("DEMO_RTMP_URL") or sys.stdin.readline().strip()
     if not url.startswith(("rtmp://", "rtmps://")):
         sys.exit("demo: give the RTMP address in DEMO_RTMP_URL or on standard input")
