@@ -1,9 +1,12 @@
 // HLS with hls.js, which is fetched only when it is needed; natively where there is no MSE.
 
+// Farther behind the target than this (after a long pause, say) it jumps instead of crawling, in s.
+// hls.js has settings for it, but with them it no longer takes the target from PART-HOLD-BACK.
+const TOO_FAR = 6;
 const TYPE = "application/vnd.apple.mpegurl";
 
 export class HlsSession {
-  // `onLost(reason)`: network | unsupported | refused; called at most once. A playlist that is not
+  // `onLost(reason, detail)`: network | unsupported | refused; called at most once. A playlist that is not
   // there is no proof that the room is not live (its first segment may still be on the way), so
   // that, too, is "network".
   constructor(url, video, { onLost }) {
@@ -42,6 +45,7 @@ export class HlsSession {
   // {frames, latency, width, height, ...} like WhepMeter's
   read() {
     const video = this._video;
+    this._catchUp();
     const quality = video.getVideoPlaybackQuality?.();
     return {
       // Time that goes on is progress too: a room may have sound only.
@@ -64,7 +68,6 @@ export class HlsSession {
       backBufferLength: 15,
       maxBufferLength: 20,
       maxLiveSyncPlaybackRate: 1.1,
-      liveMaxLatencyDurationCount: 8, // after a long pause jump, do not crawl
     });
     this._hls = hls;
     hls.on(Hls.Events.ERROR, (_event, data) => this._error(Hls, data));
@@ -80,7 +83,14 @@ export class HlsSession {
       this._hls.recoverMediaError();
       return;
     }
-    this._lose(data.type === Hls.ErrorTypes.NETWORK_ERROR ? "network" : "refused");
+    this._lose(data.type === Hls.ErrorTypes.NETWORK_ERROR ? "network" : "refused", data.details);
+  }
+
+  _catchUp() {
+    const { latency, targetLatency, liveSyncPosition } = this._hls ?? {};
+    if (targetLatency && latency > targetLatency + TOO_FAR && liveSyncPosition) {
+      this._video.currentTime = liveSyncPosition;
+    }
   }
 
   // From the wall clock where the stream has one and the two clocks agree, for it covers the whole
@@ -92,10 +102,10 @@ export class HlsSession {
     return this._hls?.latency || null;
   }
 
-  _lose(reason) {
+  _lose(reason, detail = "") {
     if (this._closed) return;
     this.close();
-    this._onLost(reason);
+    this._onLost(reason, detail);
   }
 }
 

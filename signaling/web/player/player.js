@@ -113,7 +113,7 @@ export class Player extends EventTarget {
 
   async _open(leg) {
     const video = this._videos[leg];
-    const onLost = (reason) => this._lost(leg, session, { reason });
+    const onLost = (reason, detail) => this._lost(leg, session, { reason, detail });
     const session =
       leg === "webrtc"
         ? new WhepSession(this._urls.whep, { onLost })
@@ -129,7 +129,7 @@ export class Player extends EventTarget {
     } catch (error) {
       const { reason = "refused", retryAfter = null } = error;
       session.close();
-      this._lost(leg, session, { reason, retryAfter });
+      this._lost(leg, session, { reason, retryAfter, detail: error.message });
       return;
     }
     if (this._sessions[leg] === session) await this._play(video);
@@ -143,9 +143,9 @@ export class Player extends EventTarget {
     if (leg === "webrtc") this._videos.webrtc.srcObject = null;
   }
 
-  _lost(leg, session, { reason, retryAfter = null }) {
+  _lost(leg, session, { reason, retryAfter = null, detail = "" }) {
     if (this._sessions[leg] !== session) return;
-    this._note(`${leg} ${reason}`);
+    this._note(`${leg} ${reason} ${detail}`.trim());
     this._send({ type: "failed", leg, reason, retryAfter });
     // The state machine lets go of a leg that failed, and its "close" has come by now.
   }

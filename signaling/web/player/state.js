@@ -185,8 +185,9 @@ export class Playback {
     }
     this._backOff(leg, now);
     if (reason === "no-room" || reason === "not-live") {
-      this._heard(reason === "no-room" ? "missing" : "offline");
-      this._pollAt = now + this._pollPause();
+      // Only the API's word counts: a proxy may not know WHEP, a codec may not be ready for it yet.
+      if (retryAfter) leg.retryAt = Math.max(leg.retryAt, now + 1000 * retryAfter);
+      this._beginDoubt(now);
     } else if (reason === "busy") leg.retryAt = now + 1000 * (retryAfter ?? 5);
     else if (wasUp) {
       leg.retryAt = leg.failures > 1 ? leg.retryAt : now;

@@ -13,7 +13,7 @@ export class WhepError extends Error {
 const REASONS = { 404: "no-room", 409: "not-live", 429: "busy", 503: "busy" };
 
 export class WhepSession {
-  // `onLost(reason)` is called once when a session that was open is over.
+  // `onLost(reason, detail)` is called once when a session that was open is over.
   constructor(url, { onLost }) {
     this._url = url;
     this._onLost = onLost;
@@ -32,7 +32,7 @@ export class WhepSession {
     this.connection = connection;
     connection.ontrack = ({ track }) => this.stream.addTrack(track);
     connection.onconnectionstatechange = () => {
-      if (["failed", "closed"].includes(connection.connectionState)) this._lose("network");
+      if (["failed", "closed"].includes(connection.connectionState)) this._lose();
     };
     connection.addTransceiver("video", { direction: "recvonly" });
     connection.addTransceiver("audio", { direction: "recvonly" });
@@ -92,12 +92,12 @@ export class WhepSession {
     if (location) fetch(location, { method: "DELETE", keepalive: true }).catch(() => {});
   }
 
-  _lose(reason) {
+  _lose() {
     if (this._closed) return;
     this._closed = true;
     this._delete();
     this.connection?.close();
-    this._onLost(reason);
+    this._onLost("network", "the connection is gone");
   }
 }
 

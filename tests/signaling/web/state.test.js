@@ -85,6 +85,16 @@ describe("a room that is live", () => {
     assert.equal(world.playback.shown, "hls");
   });
 
+  for (const reason of ["no-room", "not-live"]) {
+    test(`falls back to HLS when WHEP says ${reason} and the API knows better`, () => {
+      const world = new World({ webrtc: { reason, retryAfter: 2 } }).start().run(30000);
+
+      assert.equal(world.playback.state, "playing");
+      assert.equal(world.playback.shown, "hls");
+      assert.equal(world.opened.hls, 1);
+    });
+  }
+
   test("falls back to HLS after STALL when ICE gets nowhere, and gives WebRTC up later", () => {
     const world = new World({ webrtc: "silent" }).start();
 
