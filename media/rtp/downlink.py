@@ -141,8 +141,8 @@ class Downlink:
         self.clock_rate = clock_rate
         self.rtx = rtx
         self.stats = DownlinkStats()
-        self.next_cut = 0
-        """Which cut of its track comes next; this and the next two are kept by the fan-out."""
+        self.next_cut = -1
+        """Which cut comes next, while it is live; this and the next two are kept by the fan-out."""
         self.home: Home | None = None
         self.restarted_at = 0.0
         self._crypto = crypto
@@ -164,37 +164,40 @@ class Downlink:
 
     # What the fan-out calls
 
-    def send(self, cut: Cut, groups: tuple[Group, ...], cache: PacketCache) -> None:
-        """One frame, laid out for this downlink's overhead, with its true timestamp."""
-        index = self._index
-        if self._shift != index - cut.first or self._run_offset or self._cache is not cache:
-            self._begin_run(index, index - cut.first, 0, cache)
-        self._transmit(cut, groups, cut.timestamp)
+    def send(self, cut: Cut, groups: tuple[Group, ...], cache: PacketCache, timestamp: int) -> None:
+        """One frame, laid out for this downlink's overhead.
 
-    def send_early(
-        self, cut: Cut, groups: tuple[Group, ...], cache: PacketCache, timestamp: int
-    ) -> None:
-        """One frame of the group of pictures at another time than its own: `timestamp` on the
-        codec's clock, moved further so that it comes after all that was sent."""
-        if self._last_timestamp is not None:
-            timestamp = max(timestamp, self._last_timestamp + 1)
+        `timestamp` is on the codec's clock: the cut's own, or another for a frame that is sent at
+        another time. It is moved to come after all that was sent, should it not.
+        """
+        last = self._last_timestamp
+        if last is not None and timestamp <= last:
+            timestamp = last + 1
+        self._last_timestamp = timestamp
+        index = self._index
+        self._index = index + len(cut.fragments)
+        shift = index - cut.first
         offset = timestamp - cut.timestamp
-        index = self._index
-        if (
-            self._shift != index - cut.first
-            or self._run_offset != offset
-            or self._cache is not cache
-        ):
-            self._begin_run(index, index - cut.first, offset, cache)
-        self._transmit(cut, groups, timestamp)
-
-    def precedes(self, cut: Cut) -> bool:
-        """Whether the cut's true timestamp lies after all that was sent."""
-        return self._last_timestamp is None or cut.timestamp > self._last_timestamp
-
-    def in_time(self, newest: Cut) -> bool:
-        """Whether no timestamp ran ahead of the newest cut's, so that the next one may be true."""
-        return self._last_timestamp is None or self._last_timestamp <= newest.timestamp
+        if self._shift != shift or self._run_offset != offset or self._cache is not cache:
+            self._begin_run(index, shift, offset, cache)
+        address = self._path.address
+        if address is None:
+            return
+        stats = self.stats
+        stats.packets += len(cut.fragments)
+        stats.bytes += cut.size
+        sink = self._sink
+        seal = self._protector.seal
+        payload_type = self.payload_type
+        wire_time = timestamp + self._offset & _MASK
+        for group in groups:
+            slots = group.slots
+            seal(slots, index, payload_type, wire_time)
+            if len(slots) == 1:
+                sink.send(address, group.view)
+            else:
+                sink.send_segments(address, group.view, group.segment)
+            index += len(slots)
 
     # What the viewer's reports call
 
@@ -265,29 +268,6 @@ class Downlink:
         self._send_control(report + Goodbye((self.ssrc,)).serialize())
 
     # Inside
-
-    def _transmit(self, cut: Cut, groups: tuple[Group, ...], timestamp: int) -> None:
-        index = self._index
-        self._index = index + len(cut.fragments)
-        self._last_timestamp = timestamp
-        address = self._path.address
-        if address is None:
-            return
-        stats = self.stats
-        stats.packets += len(cut.fragments)
-        stats.bytes += cut.size
-        seal = self._protector.seal
-        payload_type = self.payload_type
-        wire_time = timestamp + self._offset & _MASK
-        for group in groups:
-            slots = group.slots
-            seal(slots, index, payload_type, wire_time)
-            if len(slots) == 1:
-                self._sink.send(address, group.view)
-            else:
-                self._sink.send_segments(address, group.view, group.segment)
-                index += len(slots) - 1
-            index += 1
 
     def _begin_run(self, start: int, shift: int, offset: int, cache: PacketCache) -> None:
         self._runs.append(_Run(start, shift, offset, cache))

@@ -62,6 +62,14 @@ class _Pass:
     done: int = 0
 
 
+@dataclass(slots=True)
+class _CatchUp:
+    """How far a viewer is in the group of pictures."""
+
+    pacer: Pacer
+    next_cut: int
+
+
 class TrackFanout:
     """Sends one track of one stream. `defer` runs a callable soon, once the loop has gone round.
 
@@ -88,7 +96,7 @@ class TrackFanout:
         self._live: dict[Downlink, None] = {}
         self._live_now: tuple[Downlink, ...] | None = ()
         self._waiting: dict[Downlink, None] = {}
-        self._catching: dict[Downlink, Pacer] = {}
+        self._catching: dict[Downlink, _CatchUp] = {}
         self._arriving: dict[Downlink, TrackFanout] = {}
         self._passes: deque[_Pass] = deque()
         self._deferred = False
@@ -215,7 +223,7 @@ class TrackFanout:
         while self._passes:
             current = self._passes[0]
             cut, downlinks = current.cut, current.downlinks
-            number, packets = cut.number, len(cut.fragments)
+            number, packets, timestamp = cut.number, len(cut.fragments), cut.timestamp
             at = current.done
             while at < len(downlinks) and left > 0:
                 downlink = downlinks[at]
@@ -223,7 +231,7 @@ class TrackFanout:
                 # Whoever was moved or removed meanwhile expects another number.
                 if downlink.next_cut == number:
                     downlink.next_cut = number + 1
-                    downlink.send(cut, self._layout(cut, downlink.overhead), cache)
+                    downlink.send(cut, self._layout(cut, downlink.overhead), cache, timestamp)
                     left -= packets
             if at < len(downlinks):
                 current.done = at
@@ -256,21 +264,17 @@ class TrackFanout:
     def _begin_group(self, cut: Cut) -> None:
         """A keyframe: those who wait begin here, those who catch up go on here."""
         for downlink, previous in self._arriving.items():
-            if downlink.home is not previous:
-                continue
-            previous.remove(downlink)
-            downlink.home = self
-            self._catching[downlink] = self._pacer()
+            if downlink.home is previous:
+                previous.remove(downlink)
+                downlink.home = self
+                self._waiting[downlink] = None
         self._arriving.clear()
         for downlink in (*self._waiting, *self._catching):
             self._forget(downlink)
-            downlink.next_cut = cut.number
-            if downlink.precedes(cut):
-                self._go_live(downlink)
-            else:
-                self._catching[downlink] = self._pacer()
+            self._go_live(downlink, cut.number)
 
-    def _go_live(self, downlink: Downlink) -> None:
+    def _go_live(self, downlink: Downlink, next_cut: int) -> None:
+        downlink.next_cut = next_cut
         self._live[downlink] = None
         self._live_now = None
 
@@ -305,39 +309,35 @@ class TrackFanout:
 
     def _catch_up(self, downlink: Downlink) -> None:
         """Puts it where it begins: the group of pictures, the next frame of sound, or waiting."""
+        cache = self._cache
         if self.track.kind is Kind.AUDIO:
-            downlink.next_cut = self._cache.next_number
-            self._go_live(downlink)
-        elif self._cache.keyframe is None:
-            downlink.next_cut = NOWHERE
+            self._go_live(downlink, cache.next_number)
+        elif cache.keyframe is None:
             self._waiting[downlink] = None
         else:
-            downlink.next_cut = self._cache.keyframe
-            self._catching[downlink] = self._pacer()
+            self._catching[downlink] = _CatchUp(Pacer(bitrate=cache.bitrate()), cache.keyframe)
 
     def _feed(self, downlink: Downlink, now: float) -> None:
         """As many frames of the group as the pacer lets through."""
-        pacer = self._catching.pop(downlink, None)
-        if pacer is None:
+        state = self._catching.pop(downlink, None)
+        if state is None:
             return
-        newest = self._cache.newest
-        while newest is not None and downlink.next_cut <= newest.number:
-            if not pacer.may_send(now):
-                break
-            cut = self._cache.cut(downlink.next_cut)
-            if cut is None:
+        cache = self._cache
+        while state.pacer.may_send(now):
+            cut, newest = cache.cut(state.next_cut), cache.newest
+            if cut is None or newest is None:
                 self._catch_up(downlink)
                 return
             behind = round((newest.number - cut.number) * STEP * self._cutter.clock_rate)
-            downlink.next_cut += 1
             groups = self._layout(cut, downlink.overhead)
-            downlink.send_early(cut, groups, self._cache, newest.timestamp - behind)
-            pacer.sent(cut.size)
+            downlink.send(cut, groups, cache, newest.timestamp - behind)
+            state.next_cut += 1
+            state.pacer.sent(cut.size)
             self._sent += len(cut.fragments)
-        if newest is not None and downlink.next_cut > newest.number and downlink.in_time(newest):
-            self._go_live(downlink)
-            return
+            if cut is newest:
+                self._go_live(downlink, cache.next_number)
+                return
         # Taken out and put back: the next turn begins with those who have waited longest.
-        self._catching[downlink] = pacer
+        self._catching[downlink] = state
         if self._next_tick is None or self._next_tick < now:
             self._next_tick = now + TICK
