@@ -12,7 +12,8 @@ _HOST: Final = re.compile(r"(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """`host` as others reach it, an IPv6 one in brackets. `public_url` (``https://live.example``)
-    replaces ``http://host:http_port`` where a proxy or CDN stands in front."""
+    replaces ``http://host:http_port`` where a proxy or CDN stands in front. `srt_passphrase` is what
+    SRT callers are asked for whose room has none of its own."""
 
     host: str
     http_port: int
@@ -20,6 +21,7 @@ class Addresses:
     srt_port: int
     public_url: str = ""
     rtmps: bool = False
+    srt_passphrase: str = ""
 
     def seen_from(self, host_header: str) -> "Addresses":
         """The same with the host by which a client came, unless a public URL is set: the host in
@@ -51,7 +53,8 @@ class Addresses:
     def srt(self, room: Room, key: str) -> str:
         """OBS and ffmpeg take everything behind ``streamid=`` up to the next ``&``."""
         address = f"{self.srt_server}?streamid=#!::m=publish,r={room.slug},s={key}"
-        return address + (f"&passphrase={room.srt_passphrase}" if room.srt_passphrase else "")
+        passphrase = room.srt_passphrase or self.srt_passphrase
+        return address + (f"&passphrase={passphrase}" if passphrase else "")
 
     def whip(self, room: str) -> str:
         return f"{self.http}/whip/{room}"

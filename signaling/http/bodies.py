@@ -47,11 +47,12 @@ class RoomsQuery:
 
 @dataclass(frozen=True, slots=True)
 class NewRoomRequest:
-    """`takeover` says what happens when a second publisher comes with the same key."""
+    """`takeover` says what happens when a second publisher comes with the same key; without it,
+    and without a passphrase, the room goes by the server's settings."""
 
     slug: Slug
     title: Annotated[str, Meta(min_length=1, max_length=MAX_TITLE)]
-    takeover: Takeover = Takeover.TAKEOVER
+    takeover: Takeover | None = None
     srt_passphrase: (
         Annotated[str, Meta(min_length=MIN_PASSPHRASE, max_length=MAX_PASSPHRASE)] | None
     ) = None

@@ -1,12 +1,9 @@
 """The routes of the API, ready for the application."""
 
 from collections.abc import Callable
-from http import HTTPStatus
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
-from configs.kernel.problems import problem
 from signaling.http.api import Api
 from signaling.http.endpoint import Authenticator, serve
 from signaling.http.openapi import PREFIX, document
@@ -24,7 +21,7 @@ def routes(
     version: str,
     client_address: Callable[[web.Request], str] = peer_address,
 ) -> list[web.RouteDef]:
-    """Everything below ``/api/v1``; the application needs `api_problems` among its middlewares."""
+    """Everything below ``/api/v1``; the application needs `problems` among its middlewares."""
     endpoints = api.endpoints()
     openapi = document(endpoints, version=version)
 
@@ -43,16 +40,3 @@ def routes(
         else:
             found.append(web.route(endpoint.method, PREFIX + endpoint.path, handler))
     return found
-
-
-@web.middleware
-async def api_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Paths and methods that are not there are problems too, but only below ``/api``."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if not request.path.startswith("/api/") or error.status < 400:
-            raise
-        code = HTTPStatus(error.status).phrase.lower().replace(" ", "_")
-        allow = error.headers.get("Allow")
-        return problem(error.status, code, headers={"Allow": allow} if allow else None)

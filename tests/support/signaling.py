@@ -12,13 +12,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from argon2 import PasswordHasher
 
 from configs.kernel.clock import SystemClock
+from configs.kernel.problems import problems
 from media.stream import Notice, Phase, Publisher
 from media.units import Codec, Track, TrackId
 from signaling.accounts import Accounts
 from signaling.addresses import Addresses
 from signaling.entities import Role
 from signaling.http.api import Api
-from signaling.http.routes import api_problems, routes
+from signaling.http.routes import routes
 from signaling.live import LiveRendition, LiveStatus
 from signaling.rooms import RoomKeys, Rooms
 from signaling.store.database import open_database
@@ -90,7 +91,7 @@ class Signaling:
     api: Api
 
     def application(self, *more: web.RouteDef) -> web.Application:
-        application = web.Application(middlewares=[api_problems])
+        application = web.Application(middlewares=[problems])
         application.add_routes([*routes(self.api, self.accounts, version="0.0.0"), *more])
         return application
 

@@ -11,9 +11,10 @@ from aiohttp.test_utils import TestServer
 from playwright.async_api import Page
 
 from signaling.pages import PageServer
-from tests.support.chromium import chromium, open_page, until
+from tests.support.browser import chromium
 from tests.support.signaling import open_signaling
 from tests.support.signaling_broadcast import ROOM, Broadcast, live_hls
+from tests.support.signaling_pages import open_page, until
 
 pytestmark = pytest.mark.external
 

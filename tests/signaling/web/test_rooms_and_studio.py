@@ -10,8 +10,9 @@ from playwright.async_api import Page
 from media.stream import Notice
 from signaling.entities import Role
 from signaling.pages import PageServer
-from tests.support.chromium import chromium, open_page, until
+from tests.support.browser import chromium
 from tests.support.signaling import PASSWORD, Signaling, open_signaling
+from tests.support.signaling_pages import open_page, until
 
 pytestmark = pytest.mark.external
 

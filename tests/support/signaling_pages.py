@@ -1,36 +1,12 @@
-"""Headless Chromium of Debian, driven by playwright."""
+"""Pages of Vitrine in Chromium: each in a profile of its own, watched for faults."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-AUTOPLAY = "--autoplay-policy=no-user-gesture-required"
 PHONE = (390, 844)
 DESKTOP = (1280, 800)
-
-
-@asynccontextmanager
-async def chromium(*, autoplay: bool = True) -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            headless=True,
-            args=[*FLAGS, *([AUTOPLAY] if autoplay else [])],
-        )
-        try:
-            yield browser
-        finally:
-            await browser.close()
 
 
 @asynccontextmanager
