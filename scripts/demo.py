@@ -141,10 +141,12 @@ class Broadcast:
 
 
 class Demo:
-    """Publishes until `stop`, whatever the server does meanwhile."""
+    """Publishes until `stop`, whatever the server does meanwhile, or until `parent` is gone: who
+    started it and was killed can no longer end it."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, parent: int) -> None:
         self._url = url
+        self._parent = parent
         self._stopping = threading.Event()
         self._window = Window()
         self._beeper = Beeper()
@@ -154,7 +156,7 @@ class Demo:
 
     def run(self) -> None:
         retry = FIRST_RETRY
-        while not self._stopping.is_set():
+        while not self._is_over(0):
             began = time.monotonic()
             try:
                 self._broadcast()
@@ -163,15 +165,18 @@ class Demo:
                 log.info("demo.disconnected", reason=error.strerror, retry_s=retry)
             if time.monotonic() - began > LAST_RETRY:
                 retry = FIRST_RETRY
-            self._stopping.wait(retry)
+            self._is_over(retry)
             retry = min(retry * 2, LAST_RETRY)
+
+    def _is_over(self, wait: float) -> bool:
+        return self._stopping.wait(wait) or os.getppid() != self._parent
 
     def _broadcast(self) -> None:
         broadcast = Broadcast(self._url)
         log.info("demo.connected")
         try:
             pace = Pace(monotonic=time.monotonic(), wall=time.time())
-            while not self._stopping.wait(max(0.0, pace.due() - time.monotonic())):
+            while not self._is_over(max(0.0, pace.due() - time.monotonic())):
                 now = pace.frame / FRAME_RATE
                 self._window.draw(pace.wall(now), pace.frame)
                 broadcast.picture(self._window.planes, pace.frame)
@@ -188,7 +193,7 @@ def main() -> None:
     url = os.environ.get("DEMO_RTMP_URL") or sys.stdin.readline().strip()
     if not url.startswith(("rtmp://", "rtmps://")):
         sys.exit("demo: give the RTMP address in DEMO_RTMP_URL or on standard input")
-    demo = Demo(url)
+    demo = Demo(url, parent=os.getppid())
 
     def leave(number: int, frame: FrameType | None) -> None:
         demo.stop()
