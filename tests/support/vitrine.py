@@ -1,4 +1,4 @@
-"""The whole product as its users start it: a process with ports of its own and an empty data folder."""
+"""The whole product as users start it: a process with its own ports and an empty data folder."""
 
 import asyncio
 import json
@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from aiohttp import ClientSession
 
+HELD: Final = (
+    "vitrine_streams{",
+    "vitrine_webrtc_held{",
+    "vitrine_hls_bytes ",
+    "vitrine_rtmp_connections ",
+    "vitrine_srt_connections ",
+)
 ROOT: Final = Path(__file__).resolve().parents[2]
 
 
@@ -71,6 +79,32 @@ class Vitrine:
 
     def open_files(self) -> int:
         return psutil.Process(self.pid).num_fds()
+
+    def resident_bytes(self) -> int:
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    async def wait_live(self, room: str = "demo") -> None:
+        """Until the API says that a publisher is there."""
+        async with ClientSession() as session, asyncio.timeout(20):
+            while True:
+                async with session.get(f"{self.http}/api/v1/rooms/{room}") as reply:
+                    if (await reply.json())["live"]:
+                        return
+                await asyncio.sleep(0.05)
+
+    async def wait_empty(self) -> None:
+        """Until nothing is held any more: no stream, viewer, media, worker, connection."""
+        async with asyncio.timeout(60):
+            while any((await self.holdings()).values()) or self.children():
+                await asyncio.sleep(0.2)
+
+    async def holdings(self) -> dict[str, float]:
+        """What the metrics say is held, by metric and labels."""
+        async with ClientSession() as session, session.get(f"{self.http}/metrics") as reply:
+            lines = (await reply.text()).splitlines()
+        found = dict(line.rsplit(" ", 1) for line in lines if line.startswith(HELD))
+        assert found
+        return {name: float(value) for name, value in found.items()}
 
     async def wait_ready(self) -> None:
         ready = asyncio.create_task(self._ready.wait())
