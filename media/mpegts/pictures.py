@@ -91,12 +91,12 @@ class VideoReader:
 
     def head(self, payload: bytes) -> None:
         if self._held and begins_picture(self._codec, payload):
-            self._flush()
+            self._flush(final=False)
 
     def pes(self, pts: int | None, dts: int | None, payload: bytes) -> None:
         if self._held and begins_picture(self._codec, payload[:64]):
-            self._flush()
-        elif self._size + len(payload) > MAX_PES or len(self._marks) >= _MAX_PIECES:
+            self._flush(final=False)
+        if self._size + len(payload) > MAX_PES or len(self._marks) >= _MAX_PIECES:
             self._forget()
             self.damaged += 1
         self._marks.append((self._size, pts, dts))
@@ -107,21 +107,27 @@ class VideoReader:
 
     def lost(self) -> None:
         """What is held may or may not be whole: a packet that had its length was."""
-        self._flush()
+        self._flush(final=True)
 
     def finish(self) -> None:
-        self._flush()
+        self._flush(final=True)
 
-    def _flush(self) -> None:
-        if len(self._marks) > 1:
-            self._cut(final=True)
-        elif self._marks:
-            _, pts, dts = self._marks[0]
-            data = self._held[0]
-            self._forget()
-            for nals in group_pictures(self._codec, self._split(data)):
-                self._picture(pts, dts, nals)
-                pts = dts = None
+    def _flush(self, *, final: bool) -> None:
+        """Gives the pictures that are held. Unless this is `final`, what is no picture yet (a
+        delimiter and parameter sets in a packet of their own) waits for its slices."""
+        if not self._marks:
+            return
+        data = b"".join(self._held)
+        pictures = group_pictures(self._codec, self._split(data))
+        whole = not pictures or _has_slice(self._codec, pictures[-1])
+        if len(self._marks) > 1 or not whole:
+            self._cut(final=final or whole)
+            return
+        _, pts, dts = self._marks[0]
+        self._forget()
+        for nals in pictures:
+            self._picture(pts, dts, nals)
+            pts = dts = None
 
     def _cut(self, *, final: bool) -> None:
         """Gives the pictures that end within what is held, in a stream whose PES packets do not
@@ -185,6 +191,10 @@ class VideoReader:
             return None
         self._last_dts = dts
         return pts, dts
+
+
+def _has_slice(codec: Codec, nals: list[bytes]) -> bool:
+    return any(role(codec, nal)[0] for nal in reversed(nals))
 
 
 def _picture_starts(codec: Codec, data: bytes) -> list[int]:
