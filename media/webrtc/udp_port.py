@@ -2,9 +2,9 @@
 
 A datagram must leave from the address that the viewer sent its own to, or ICE does not know the
 answer. A socket bound to all addresses leaves the choice to the routing table, which on a machine
-with several addresses (loopback is one) is often another. So every announced address of this machine
-has a socket of its own, and one for all addresses takes what is left: those behind a NAT that maps a
-public address to us.
+with several addresses (loopback is one) is often another. So every announced address of this
+machine has a socket of its own, and one for all addresses takes what is left: those behind a NAT
+that maps a public address to us.
 """
 
 import asyncio

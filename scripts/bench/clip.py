@@ -132,6 +132,7 @@ class Loop:
         )
         self._task = asyncio.create_task(self._run())
         self.frames = 0
+        self.laps = 0
 
     async def _run(self) -> None:
         source = self._source
@@ -140,6 +141,7 @@ class Loop:
         loop = asyncio.get_running_loop()
         started = loop.time()
         for lap in itertools.count():
+            self.laps = lap + 1
             for unit in source.units:
                 due = started + (unit.dts + lap * source.ticks) / CLOCK_RATE
                 if (wait := due - loop.time()) > 0:

@@ -6,8 +6,8 @@
 The server runs in a process of its own: hub, WebRTC service and HTTP, with a clip of 2.5 Mbit/s and
 Opus looped into the hub, so that no ingest protocol is in the figures. The first form lets the
 load generator open the viewers and prints a line for each count: the server's CPU time a packet
-(above what it needs without viewers), join times from the POST on, and resident memory a viewer. The
-second only serves.
+(above what it needs without viewers), join times from the POST on, and resident memory a viewer.
+The second only serves.
 """
 
 import argparse

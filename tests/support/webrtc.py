@@ -180,7 +180,7 @@ class Site:
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Polls until the condition holds; `TimeoutError` when it does not in time."""
     async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 
