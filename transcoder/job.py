@@ -15,7 +15,7 @@ from media.units import CLOCK_RATE, AccessUnit, Kind, Track
 from transcoder.pipeline import CodecError, make_pipeline
 from transcoder.wire import JobStats, Message, Remark, SourceGap, StartJob
 
-MAX_BACKLOG_BYTES: Final = 16 << 20
+MAX_BACKLOG_BYTES: Final = 24 << 20
 MAX_BACKLOG_TICKS: Final = 2 * CLOCK_RATE
 PICTURE_NICENESS: Final = 5
 """Re-encoding pictures gives way to sound and to the main process when the machine is full."""

@@ -16,8 +16,9 @@ from transcoder.wire import MAX_MESSAGE, Decoder, Finish, Message, encode
 
 log = structlog.get_logger(__name__)
 
-MAX_UNSENT: Final = 4 << 20
-"""Bytes that may wait for a worker that does not read; beyond, units are left out."""
+MAX_UNSENT: Final = 20 << 20
+"""Bytes that may wait for a worker that does not read; beyond, units are left out. Enough for the
+largest group of pictures that a stream keeps, which a new worker is given at once."""
 START_TIMEOUT: Final = 15.0
 SILENCE_TIMEOUT: Final = 4.0
 """A worker says something every half second; after this long without a word it counts as hung."""

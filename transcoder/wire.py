@@ -29,8 +29,8 @@ _LOAD: Final = struct.Struct(">dQB")
 
 @dataclass(frozen=True, slots=True)
 class StartJob:
-    """To the worker: make `target` out of `source`, in `codec`, from the next unit on, but only what
-    is later than the tick `after`; what comes before it is there to be decoded from."""
+    """To the worker: make `target` out of `source`, in `codec`, from the next unit on, but only
+    what is later than the tick `after`; what comes before it is there to be decoded from."""
 
     source: TrackId
     target: TrackId

@@ -132,6 +132,21 @@ def number_of(frame: VideoFrame) -> int:
     return round((float(luma[8:24, 8:24].mean()) - 16) / 14)
 
 
+_ENCODERS = {Codec.H264: "libx264", Codec.HEVC: "libx265", Codec.AV1: "libsvtav1"}
+
+
+def _options(codec: Codec, b_frames: int) -> dict[str, str]:
+    order = f"bframes={b_frames}:b-adapt=0"
+    match codec:
+        case Codec.H264:
+            return {"preset": "ultrafast", "x264-params": f"{order}:scenecut=0"}
+        case Codec.HEVC:
+            params = f"log-level=none:{order}:pools=1:frame-threads=1"
+            return {"preset": "ultrafast", "x265-params": params}
+        case _:
+            return {"preset": "12", "svtav1-params": "pred-struct=1:lookahead=0:lp=1"}
+
+
 def pictures(
     *,
     seconds: float,
@@ -144,23 +159,17 @@ def pictures(
     start: int = 0,
 ) -> tuple[Track, list[AccessUnit]]:
     """A numbered moving picture as the source's video, in decoding order, first pts at `start`."""
-    encoder = CodecContext.create("libx264" if codec is Codec.H264 else "libx265", "w")
+    encoder = CodecContext.create(_ENCODERS[codec], "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, fps), Fraction(fps)
     encoder.gop_size, encoder.max_b_frames = keyframe_every, b_frames
     encoder.thread_count = 1
     encoder.flags |= Flags.global_header | Flags.closed_gop
-    encoder.options = {"preset": "ultrafast"}
-    if codec is Codec.H264:
-        encoder.options |= {"x264-params": f"bframes={b_frames}:b-adapt=0:scenecut=0"}
-    else:
-        encoder.options |= {
-            "x265-params": f"log-level=none:bframes={b_frames}:b-adapt=0:pools=1:frame-threads=1"
-        }
+    encoder.options = _options(codec, b_frames)
     encoder.open()
-    track = _picture_track(codec, encoder.extradata or b"")
-    assembler = VideoAssembler(VIDEO, codec, track.config)
+    known = _picture_track(codec, encoder.extradata or b"")
+    assembler = VideoAssembler(VIDEO, codec, known.config if known else None)
     units: list[AccessUnit] = []
     shift = 0
     for packet in _encoded(encoder, round(seconds * fps), width, height):
@@ -168,16 +177,20 @@ def pictures(
         assert packet.dts is not None
         if not units:
             shift = -packet.dts
-        assembled = assembler.assemble(split_annexb(bytes(packet)))
+        data = bytes(packet)
+        assembled = assembler.assemble([data] if codec is Codec.AV1 else split_annexb(data))
         assert assembled is not None
         pts, dts = ((t + shift) * CLOCK_RATE // fps + start for t in (packet.pts, packet.dts))
         units.append(AccessUnit(VIDEO, pts, dts, assembled.keyframe, assembled.payload))
+    track = assembler.track
+    assert track is not None
     return track, units
 
 
 def decoded(track: Track, units: Sequence[AccessUnit]) -> list[VideoFrame]:
-    """The pictures of H.264 or HEVC units, in the order of their pts."""
-    decoder = CodecContext.create(track.codec.value, "r")
+    """The pictures of these units, in the order of their pts."""
+    name = "libdav1d" if track.codec is Codec.AV1 else track.codec.value
+    decoder = CodecContext.create(name, "r")
     assert isinstance(decoder, VideoCodecContext)
     decoder.extradata = track.config
     frames: list[VideoFrame] = []
@@ -198,7 +211,10 @@ def _encoded(
     yield from encoder.encode(None)
 
 
-def _picture_track(codec: Codec, extradata: bytes) -> Track:
+def _picture_track(codec: Codec, extradata: bytes) -> Track | None:
+    """What the encoder says beforehand; AV1's parameters come with its pictures."""
+    if codec is Codec.AV1:
+        return None
     nals = split_annexb(extradata)
     if codec is Codec.H264:
         by_type = [(h264.nal_type(nal), nal) for nal in nals]

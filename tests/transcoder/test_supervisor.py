@@ -1,6 +1,7 @@
 """With real worker processes: what a stream gains by them, and that nothing is left of them."""
 
 import asyncio
+import contextlib
 import itertools
 import os
 import signal
@@ -94,7 +95,7 @@ async def paced(publication: Publication, units: Iterable[AccessUnit]) -> None:
 async def until(condition: Callable[[], bool], *, within: float = PATIENCE) -> None:
     """Waits for a condition of processes, which nothing announces."""
     async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -102,7 +103,9 @@ def children() -> set[int]:
     """The living and unreaped children of this process."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
+        # A thread may end between the two looks.
+        with contextlib.suppress(FileNotFoundError):
+            found |= {int(pid) for pid in (task / "children").read_text().split()}
     return found
 
 

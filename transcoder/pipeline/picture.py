@@ -7,8 +7,11 @@ from fractions import Fraction
 from typing import Final
 
 from av.codec.context import CodecContext, Flags
+from av.error import FFmpegError
+from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
 
 from media.codecs import h264
 from media.codecs.nal import join_length_prefixed, split_annexb
@@ -99,7 +102,7 @@ class PicturePipeline:
         if keyframe:
             self._want_keyframe = False
             self._last_keyframe = pts
-        for packet in encoder.encode(frame):
+        for packet in self._encoded(encoder, frame):
             if self._announced is None:
                 self._announced = self._track(encoder.extradata or b"")
                 yield self._announced
@@ -108,11 +111,21 @@ class PicturePipeline:
             at = packet.pts if packet.pts is not None else pts
             yield AccessUnit(self._target, at, at, packet.is_keyframe, join_length_prefixed(nals))
 
+    def _encoded(
+        self, encoder: VideoCodecContext, frame: VideoFrame
+    ) -> "list[Packet[VideoStream]]":
+        try:
+            return encoder.encode(frame)
+        except FFmpegError:
+            self._encoder = None
+            raise
+
     def _encoder_for(self, width: int, height: int) -> VideoCodecContext:
         """The encoder for this size; a new one too, at a keyframe, when the source's rate moved."""
         source = self._decoder.track
         assert source is not None
-        fps = min(source.frame_rate or 30.0, 120.0)
+        # Unknown, or without sense.
+        fps = source.frame_rate if 1 <= source.frame_rate <= 120 else 30.0
         cap = rate_cap(width, height, fps, source.codec, self._rate.bits_per_second)
         encoder = self._encoder
         if encoder is not None and (encoder.width, encoder.height) == (width, height):

@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -31,7 +32,10 @@ def configured(track: Track) -> Pipeline:
     return pipeline
 
 
-@pytest.mark.parametrize(("codec", "b_frames"), [(Codec.H264, 3), (Codec.HEVC, 2), (Codec.H264, 0)])
+@pytest.mark.parametrize(
+    ("codec", "b_frames"),
+    [(Codec.H264, 3), (Codec.HEVC, 2), (Codec.H264, 0), (Codec.AV1, 0)],
+)
 def test_every_picture_comes_out_in_order_at_its_own_time(codec: Codec, b_frames: int) -> None:
     source, units = pictures(seconds=4, codec=codec, b_frames=b_frames, start=START)
     reordered = [unit.pts for unit in units]
@@ -163,6 +167,15 @@ def test_damage_costs_pictures_and_nothing_else() -> None:
     assert times == sorted(set(times))
     after = [unit for unit in units if unit.dts >= units[60].dts]
     assert len([unit for unit in made if unit.pts >= units[60].pts]) >= len(after) - 5
+
+
+@pytest.mark.parametrize("rate", [0.0, float("nan"), float("inf"), -1.0, 90_000.0])
+def test_a_frame_rate_without_sense_does_no_harm(rate: float) -> None:
+    source, units = pictures(seconds=1, start=START)
+
+    _, made = fed(configured(replace(source, frame_rate=rate)), units)
+
+    assert len(made) >= len(units) - 2
 
 
 def test_after_a_gap_it_waits_for_a_keyframe() -> None:
