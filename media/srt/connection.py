@@ -185,7 +185,7 @@ class Connection:
         due = self._receiver.next_due()
         if due is not None and due < deadline:
             deadline = due
-        sending = self._sender.next_timer()
+        sending = self._sender.next_timer(probe_after=self._probe_after)
         return deadline if sending is None else min(deadline, sending)
 
     def handle_timer(self, *, now: float) -> None:
@@ -270,8 +270,9 @@ class Connection:
         position = self._receiver.position
         if position <= self._confirmed and position <= self._acked:
             return
-        if position == self._acked and now < self._ack_sent_at + self._rtt.span:
-            self._ack_at = self._ack_sent_at + self._rtt.span
+        repeat_after = max(self._rtt.span, ACK_S)
+        if position == self._acked and now < self._ack_sent_at + repeat_after:
+            self._ack_at = self._ack_sent_at + repeat_after
             return
         self._measure_rate(now)
         self._acked = position
@@ -295,7 +296,7 @@ class Connection:
         body = acknowledgement.serialize()
         self._control(ControlType.ACK, now, info=self._ack_number, body=body)
         # Comes again unless the ACKACK arrives; with new data it comes sooner.
-        self._ack_at = now + self._rtt.span
+        self._ack_at = now + repeat_after
 
     def _measure_rate(self, now: float) -> None:
         elapsed = now - self._rate_since
@@ -310,7 +311,10 @@ class Connection:
 
     @property
     def _nak_interval(self) -> float:
-        return max(self._rtt.span / 2, MIN_NAK_S)
+        # The standard's interval, except that an unsteady round trip must not make us ask so
+        # seldom that the latency is over before the answer had a fair number of chances.
+        latest = max(self._rtt.mean / 2, self._terms.receive_latency / 8, MIN_NAK_S)
+        return min(max(self._rtt.span / 2, MIN_NAK_S), latest)
 
     def _send_periodic_nak(self, now: float) -> None:
         if not self._receiver.missing:
@@ -377,9 +381,14 @@ class Connection:
     # Sending
 
     def _send_due(self, now: float) -> None:
-        self._transmit(self._sender.transmit(now=now), now)
+        packets = self._sender.transmit(now=now, probe_after=self._probe_after)
+        self._transmit(packets, now)
         if self._key_at == NEVER and self._keys is not None and self._keys.announcement:
             self._announce_key(now)
+
+    @property
+    def _probe_after(self) -> float:
+        return self._rtt.span + 2 * ACK_S
 
     def _announce_key(self, now: float) -> None:
         announcement = self._keys.announcement if self._keys is not None else None

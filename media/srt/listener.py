@@ -232,7 +232,7 @@ class Listener:
         if local_id is not None:
             self._answer(self._connections[local_id], now)
             return
-        full = len(self._connections) >= self._config.max_connections
+        full = len(self._connections) + self.half_open >= self._config.max_connections
         event = self._admission.conclude(handshake, packet.timestamp, caller, full=full, now=now)
         if event is not None:
             self._events.append(event)

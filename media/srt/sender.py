@@ -68,20 +68,22 @@ class Sender:
             self.dropped += 1
         self._pending.append(payload)
 
-    def next_timer(self) -> float | None:
-        """When a queued payload may leave, or a sent packet is given up."""
+    def next_timer(self, *, probe_after: float) -> float | None:
+        """When a queued payload may leave, a sent packet is given up, or the last one is sent
+        again since the peer said nothing of it for `probe_after` seconds."""
         if self._pending:
             return self._refilled + PACE_S
         if self._flights:
-            return self._flights[self._first].sent + self._keep
+            give_up = self._flights[self._first].sent + self._keep
+            return min(give_up, self._flights[self._next - 1].resent + probe_after)
         return None
 
-    def transmit(self, *, now: float) -> list[DataPacket]:
-        """The packets that leave now, for the first time."""
+    def transmit(self, *, now: float, probe_after: float) -> list[DataPacket]:
+        """The packets that leave now."""
         self._drop_late(now)
         if not self._pending:
-            return []
-        if now - self._refilled >= PACE_S:
+            return self._probe(now, probe_after)
+        if now >= self._refilled + PACE_S:
             self._refilled = now
             # A long queue may drain faster: at a fixed pace a high bitrate would never catch up.
             self._allowance = PACE_PACKETS + len(self._pending) // 20
@@ -127,6 +129,15 @@ class Sender:
         self.retransmitted += len(packets)
         return packets, [(a & SEQUENCE_MASK, b & SEQUENCE_MASK) for a, b in gone if a <= b]
 
+    def _probe(self, now: float, after: float) -> list[DataPacket]:
+        """The peer notices a loss by what comes after; nothing comes after the last packet."""
+        last = self._flights.get(self._next - 1)
+        if last is None or now < last.resent + after:
+            return []
+        last.resent = now
+        self.retransmitted += 1
+        return [_again(last.packet)]
+
     def _launch(self, payload: bytes, now: float) -> DataPacket:
         sequence = self._next & SEQUENCE_MASK
         key = 0
@@ -144,7 +155,7 @@ class Sender:
     def _drop_late(self, now: float) -> None:
         while self._flights:
             flight = self._flights[self._first]
-            if now - flight.sent < self._keep:
+            if now < flight.sent + self._keep:
                 return
             del self._flights[self._first]
             self._first += 1

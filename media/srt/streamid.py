@@ -65,7 +65,7 @@ def _parse_keyed(content: str) -> StreamRequest:
     resource = next((pairs[name] for name in _ROOM_NAMES if pairs.get(name)), "")
     room, key = _split_path(resource)
     key = next((unquote(pairs[name]) for name in _KEY_NAMES if pairs.get(name)), key)
-    return _request(unquote(pairs.get("m", "request")).lower(), room, key)
+    return _request(unquote(pairs.get("m") or "request").lower(), room, key)
 
 
 def _parse_verb(mode: str, rest: str) -> StreamRequest:

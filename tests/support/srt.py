@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final
@@ -76,13 +77,14 @@ class SrtWorld:
 
     def run(self, seconds: float) -> None:
         end = self.now + seconds
+        self._settle()
         while True:
             timers = [caller.next_timer() for caller in self.callers.values()]
             timers.append(self.listener.next_timer())
             if self._agenda:
                 timers.append(self._agenda[0][0])
-            upcoming = min((timer for timer in timers if timer is not None), default=end)
-            if upcoming > end:
+            upcoming = min((timer for timer in timers if timer is not None), default=None)
+            if upcoming is None or upcoming > end:
                 break
             self.now = max(self.now, upcoming)
             self._step()
@@ -121,13 +123,13 @@ class SrtWorld:
                     self.closed.append((self.now, event))
         for data, address in self.listener.datagrams_to_send():
             for arrival in self.down.carry(self.now):
-                self.at(arrival, lambda data=data, to=address: self._to_caller(data, to))
+                self.at(arrival, partial(self._to_caller, data, address))
         for address, caller in self.callers.items():
             while (heard := caller.next_event()) is not None:
                 self.caller_events.append((self.now, heard))
             for data in caller.data_to_send():
                 for arrival in self.up.carry(self.now):
-                    self.at(arrival, lambda data=data, come=address: self._to_listener(data, come))
+                    self.at(arrival, partial(self._to_listener, data, address))
 
     def _to_listener(self, data: bytes, address: Address) -> None:
         self.listener.receive_datagram(data, address, now=self.now)
