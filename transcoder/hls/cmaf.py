@@ -74,9 +74,10 @@ def timescale(track: Track) -> int:
 def silence(track: Track) -> bytes | None:
     """A frame of digital silence to stand in for one that was lost: AAC, mono or stereo, with no
     spectral data (ISO/IEC 14496-3, 4.4.2: max_sfb of zero); None for what we cannot make."""
-    if track.codec is not Codec.AAC or track.channels not in (1, 2):
+    channels = AudioConfig.parse(track.config).channels if track.codec is Codec.AAC else 0
+    if channels not in (1, 2):
         return None
-    if track.channels == 1:
+    if channels == 1:
         # SCE, tag, global_gain, ics_info, no pulse, no tns, no gain control; END
         text = "00000000000000000000000000000111"
     else:

@@ -55,8 +55,8 @@ def part_name(msn: int, part: int) -> str:
 
 
 def hold_back(renditions: Sequence[Rendition]) -> float:
-    """PART-HOLD-BACK: three part targets of the rendition that has the longest."""
-    return 3 * max(rendition.part_target for rendition in renditions)
+    """PART-HOLD-BACK: three of the longest part target, and rounded up."""
+    return ceil(300 * max(rendition.part_target for rendition in renditions)) / 100
 
 
 def multivariant(prefix: str, variants: Sequence[Variant]) -> str:
@@ -92,15 +92,14 @@ def media(
     segments = [segment for segment in rendition.listed if segment.closed or segment.parts]
     skipped = 0
     if skip and not rendition.ended:
-        boundary = rendition.edge - 6 * target
-        skipped = sum(segment.end <= boundary for segment in segments)
+        skipped = len(segments) - _newest(segments, 6 * target)
     ranges = skip is Skip.SEGMENTS_AND_RANGES and skipped > 0
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{VERSION_SKIPPING_RANGES if ranges else VERSION}",
         f"#EXT-X-TARGETDURATION:{target}",
         "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,"
-        f"PART-HOLD-BACK={hold_back((rendition, *others)):.3f},"
+        f"PART-HOLD-BACK={hold_back((rendition, *others)):.2f},"
         f"HOLD-BACK={3 * target},CAN-SKIP-UNTIL={6 * target}",
         f"#EXT-X-PART-INF:PART-TARGET={rendition.part_target:.3f}",
         f"#EXT-X-MEDIA-SEQUENCE:{rendition.media_sequence}",
@@ -111,9 +110,9 @@ def media(
     if skipped:
         recently = ',RECENTLY-REMOVED-DATERANGES=""' if ranges else ""
         lines.append(f"#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}{recently}")
-    with_parts = rendition.edge - 3 * target
+    without_parts = len(segments) - _newest(segments, 3 * target)
     initialization = -1
-    for segment in segments[skipped:]:
+    for position, segment in enumerate(segments[skipped:], skipped):
         if segment.discontinuity:
             lines.append("#EXT-X-DISCONTINUITY")
         if segment.initialization != initialization:
@@ -121,7 +120,7 @@ def media(
             name = initialization_name(initialization)
             lines.append(f'#EXT-X-MAP:URI="{rendition.name}/{name}"')
         lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{_date_time(wall_origin + segment.start)}")
-        if segment.end > with_parts:
+        if position >= without_parts:
             lines += _parts(rendition.name, segment)
         if segment.closed:
             lines.append(f"#EXTINF:{segment.duration:.5f},")
@@ -137,6 +136,16 @@ def media(
             f'#EXT-X-RENDITION-REPORT:URI="{other.name}.m3u8",LAST-MSN={msn},LAST-PART={part}'
         )
     return "\n".join(lines) + "\n"
+
+
+def _newest(segments: Sequence[Segment], seconds: float) -> int:
+    """How many segments from the end lie, wholly or in part, in the last so many seconds."""
+    count, length = 0, 0.0
+    for segment in reversed(segments):
+        if length >= seconds:
+            break
+        count, length = count + 1, length + segment.duration
+    return count
 
 
 def _parts(name: str, segment: Segment) -> list[str]:

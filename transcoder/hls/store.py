@@ -16,6 +16,8 @@ from transcoder.hls import cmaf
 from transcoder.hls.cutter import Event, PartCut, SegmentClosed, SegmentOpened
 
 MAX_BYTES: Final = 256 << 20
+LEAST_TARGETS: Final = 6
+"""Target durations that a playlist reaches back at least, so that it can be updated by deltas."""
 
 
 @dataclass(slots=True)
@@ -221,7 +223,8 @@ class Rendition:
                 self._peak = max(self._peak, 8 * size / length)
 
     def _evict(self) -> None:
-        while self._listed_length - self.listed[0].duration >= self._window:
+        window = max(self._window, LEAST_TARGETS * self.target_duration)
+        while self._listed_length - self.listed[0].duration >= window:
             self._unlist()
         while self._kept:
             oldest = next(iter(self._kept.values()))
