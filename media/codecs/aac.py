@@ -229,13 +229,11 @@ def split_adts(data: bytes) -> tuple[list[tuple[AudioConfig, bytes]], bytes]:
         if position + size > end:
             return frames, data[position:]
         follower = data[position + size : position + size + 2]
-        plausible = follower[:1] in (b"", b"\xff") and (len(follower) < 2 or _is_sync(follower[1]))
-        blocks = _read_adts(data[position : position + size]) if plausible else None
-        if blocks is None:
+        if follower[:1] in (b"", b"\xff") and (len(follower) < 2 or _is_sync(follower[1])):
+            frames += _read_adts(data[position : position + size])
+            position += size
+        else:
             position += 1
-            continue
-        frames += blocks
-        position += size
 
 
 def _adts_size(data: bytes, at: int) -> int:
@@ -251,26 +249,27 @@ def _is_sync(second: int) -> bool:
     return second & 0xF6 == 0xF0
 
 
-def _read_adts(frame: bytes) -> list[tuple[AudioConfig, bytes]] | None:
+def _read_adts(frame: bytes) -> list[tuple[AudioConfig, bytes]]:
+    """The raw blocks of a whole frame; none if they cannot be told apart."""
     guarded = not frame[1] & 1
     blocks = frame[6] & 3
     start = _ADTS_HEADER + (2 * blocks + 2 if guarded else 0)
     if start >= len(frame) or (blocks and not guarded):
-        return None
+        return []
     cuts = [start]
     for index in range(blocks):
         at = _ADTS_HEADER + 2 * index
         cuts.append(start + int.from_bytes(frame[at : at + 2], "big"))
     cuts.append(len(frame))
     if blocks and any(later - earlier < 3 for earlier, later in pairwise(cuts)):
-        return None
+        return []
     # Each of several guarded blocks is followed by its own CRC.
     tail = 2 if blocks else 0
     raw = [frame[a : b - tail] for a, b in pairwise(cuts)]
     try:
         config = _adts_config(frame, raw[0])
     except InvalidBitstream:
-        return None
+        return []
     return [(config, block) for block in raw]
 
 

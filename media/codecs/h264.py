@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from media.codecs.bits import BitReader
+from media.codecs.bits import MAX_HEADER_BYTES, BitReader
 from media.codecs.nal import rbsp
 from media.codecs.vui import Vui, frame_rate, read_colour, read_sample_aspect
 from media.errors import InvalidBitstream
@@ -263,7 +263,7 @@ def _read_sets(record: bytes, position: int, count: int) -> tuple[tuple[bytes, .
 
 
 def _with_length(nal: bytes) -> bytes:
-    if len(nal) > 0xFFFF:
+    if len(nal) > MAX_HEADER_BYTES:
         raise InvalidBitstream("parameter set too long")
     return len(nal).to_bytes(2, "big") + nal
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from media.codecs.bits import BitReader
+from media.codecs.bits import MAX_HEADER_BYTES, BitReader
 from media.codecs.nal import rbsp
 from media.codecs.vui import Vui, frame_rate, read_colour, read_sample_aspect
 from media.errors import InvalidBitstream
@@ -92,8 +92,8 @@ def parse_sps(nal: bytes) -> Sps:
     profile = _read_profile(bits, layers)
     sps_id = bits.ue(15)
     chroma = bits.ue(3)
-    if chroma == 3 and bits.flag():
-        chroma = 0
+    if chroma == 3:
+        bits.skip(1)
     width, height = _read_size(bits, chroma)
     luma_depth, chroma_depth = bits.ue(8) + 8, bits.ue(8) + 8
     poc_bits = bits.ue(12) + 4
@@ -275,7 +275,7 @@ class HvcConfig:
             # The upper bit: all sets of this kind are here, none within the pictures.
             parts.append(bytes((0x80 | kind,)) + len(nals).to_bytes(2, "big"))
             for nal in nals:
-                if len(nal) > 0xFFFF:
+                if len(nal) > MAX_HEADER_BYTES:
                     raise InvalidBitstream("parameter set too long")
                 parts.append(len(nal).to_bytes(2, "big") + nal)
         return b"".join(parts)

@@ -1,5 +1,6 @@
 """AAC in LATM with LOAS framing (ISO/IEC 14496-3, 1.7): one programme of one layer."""
 
+from contextlib import suppress
 from typing import Final
 
 from media.codecs.aac import AudioConfig
@@ -21,7 +22,8 @@ class LatmReader:
     def split(self, data: bytes) -> tuple[list[tuple[AudioConfig, bytes]], bytes]:
         """The raw frames in a piece of an AudioSyncStream, and its unfinished rest (< 8 KiB).
 
-        Bytes that are no frame, and frames of a kind we do not read, are passed over."""
+        An element counts as one if another or nothing follows it; other bytes, and elements of
+        a kind we do not read, are passed over."""
         frames: list[tuple[AudioConfig, bytes]] = []
         position, end = 0, len(data)
         while True:
@@ -37,11 +39,13 @@ class LatmReader:
             start = position + _HEADER
             if start + size > end:
                 return frames, data[position:]
-            try:
-                frames += self._read_element(data[start : start + size])
-                position = start + size
-            except InvalidBitstream:
+            if not _follows(data, start + size):
                 position += 1
+                continue
+            # An element that cannot be read is passed over whole: there is none inside it.
+            with suppress(InvalidBitstream):
+                frames += self._read_element(data[start : start + size])
+            position = start + size
 
     def _read_element(self, data: bytes) -> list[tuple[AudioConfig, bytes]]:
         """AudioMuxElement(1) (1.7.3)."""
@@ -86,6 +90,12 @@ class LatmReader:
         if bits.flag():
             bits.skip(8)
         self._config, self._subframes = config, subframes
+
+
+def _follows(data: bytes, position: int) -> bool:
+    """Whether another element begins here, or nothing."""
+    follower = data[position : position + 2]
+    return follower[:1] in (b"", _SYNC) and (len(follower) < 2 or follower[1] & 0xE0 == 0xE0)
 
 
 def _not_negative(size: int) -> int:

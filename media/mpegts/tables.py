@@ -50,7 +50,8 @@ def crc32(data: bytes) -> int:
 
 class Sections:
     """Puts sections together out of packets' payloads; `emit` gets each whole one whose CRC is
-    right, and a repeat of the one before not again."""
+    right, and a repeat of the one before not again. Behind a broken one, nothing is trusted until
+    the next packet in which a section begins."""
 
     __slots__ = ("_buffer", "_emit", "_last", "broken")
 
@@ -86,19 +87,22 @@ class Sections:
                 return
             section = bytes(self._buffer[:size])
             del self._buffer[:size]
-            self._complete(section)
+            if not self._complete(section):
+                self._buffer = None
+                return
         if self._buffer and self._buffer[0] == 0xFF:
             # Stuffing up to the end of the packet.
             self._buffer = None
 
-    def _complete(self, section: bytes) -> None:
+    def _complete(self, section: bytes) -> bool:
         if section == self._last:
-            return
+            return True
         if crc32(section):
             self.broken += 1
-            return
+            return False
         self._last = section
         self._emit(section)
+        return True
 
 
 def _body(section: bytes, table: int, fixed: int) -> bytes | None:
