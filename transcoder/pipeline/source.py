@@ -19,6 +19,8 @@ from media.units import CLOCK_RATE, AccessUnit, Codec, Track
 TICK: Final = Fraction(1, CLOCK_RATE)
 MAX_ERRORS_IN_A_ROW: Final = 50
 """So many damaged units, and the decoder is made anew, in case it is the one that is damaged."""
+MAX_PIXELS: Final = 4096 * 2304
+"""Larger pictures are damage: one that claims 16384x16384 would take gigabytes."""
 
 _DECODERS: Final = {
     Codec.AAC: "aac",
@@ -89,6 +91,7 @@ class SourceDecoder:
             # Frame threads would hold a picture back for each thread.
             context.thread_type = ThreadType.SLICE
             context.thread_count = 2
+            context.options = {"max_pixels": str(MAX_PIXELS)}
         if track.codec is Codec.AV1:
-            context.options = {"max_frame_delay": "1"}
+            context.options |= {"max_frame_delay": "1"}
         return context

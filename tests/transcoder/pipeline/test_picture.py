@@ -169,6 +169,16 @@ def test_damage_costs_pictures_and_nothing_else() -> None:
     assert len([unit for unit in made if unit.pts >= units[60].pts]) >= len(after) - 5
 
 
+def test_a_picture_that_is_far_too_large_is_damage() -> None:
+    source, units = pictures(seconds=0.2, width=4608, height=2560, start=START)
+    pipeline = configured(source)
+
+    _, made = fed(pipeline, units)
+
+    assert made == []
+    assert pipeline.errors > 0
+
+
 @pytest.mark.parametrize("rate", [0.0, float("nan"), float("inf"), -1.0, 90_000.0])
 def test_a_frame_rate_without_sense_does_no_harm(rate: float) -> None:
     source, units = pictures(seconds=1, start=START)
