@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import ipaddress
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,7 +69,8 @@ class Accounts:
         if not 1 <= len(name) <= MAX_USERNAME or "\0" in name or len(password) > MAX_PASSWORD:
             raise Unauthorized("wrong username or password", code="wrong_credentials")
         name = name.encode("utf-8", "replace").decode()
-        wait = self._throttle.attempt(name, address, now=self._clock.monotonic())
+        network = _network(address)
+        wait = self._throttle.attempt(name, network, now=self._clock.monotonic())
         if wait > 0:
             log.info("login.slowed", peer=address, wait_s=round(wait))
             raise TooManyRequests("too many attempts to sign in", retry_after_s=wait)
@@ -77,7 +79,7 @@ class Accounts:
         if found is None or not fits:
             log.info("login.refused", peer=address)
             raise Unauthorized("wrong username or password", code="wrong_credentials")
-        self._throttle.succeeded(name, address)
+        self._throttle.succeeded(name, network)
         if self._hasher.check_needs_rehash(found.password_hash):
             hashed = await asyncio.to_thread(self._hasher.hash, _encode(password))
             await self._users.set_password_hash(found.user.id, hashed)
@@ -116,6 +118,17 @@ class Accounts:
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.wall(), UTC)
+
+
+def _network(address: str) -> str:
+    """An IPv6 customer has at least a /64 to send from, so that counts as one address."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is None:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return address
 
 
 def _encode(password: str) -> bytes:

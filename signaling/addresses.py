@@ -12,8 +12,8 @@ _HOST: Final = re.compile(r"(?P<host>[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """`host` as others reach it, an IPv6 one in brackets. `public_url` (``https://live.example``)
-    replaces ``http://host:http_port`` where a proxy or CDN stands in front. `srt_passphrase` is what
-    SRT callers are asked for whose room has none of its own."""
+    replaces ``http://host:http_port`` where a proxy or CDN stands in front. `srt_passphrase` is
+    asked of callers whose room has none of its own."""
 
     host: str
     http_port: int

@@ -74,7 +74,8 @@ function draw() {
   badge.hidden = room === null;
   badge.className = room?.phase === "live" ? "badge live" : "badge";
   put(badge, { live: text.live, grace: text.away }[room?.phase] ?? text.offline);
-  put(at("viewers"), room?.live ? text.viewers(room.viewers) : "");
+  // Those who watch by HLS are not counted, so none is no news.
+  put(at("viewers"), room?.viewers ? text.viewers(room.viewers) : "");
 }
 
 function remember(sound) {

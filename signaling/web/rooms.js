@@ -37,7 +37,7 @@ function card(room) {
   badge.className = room.phase === "live" ? "badge live" : "badge";
   badge.textContent = { live: text.live, grace: text.away }[room.phase] ?? text.offline;
   const viewers = document.createElement("span");
-  viewers.textContent = room.live ? text.viewers(room.viewers) : "";
+  viewers.textContent = room.viewers ? text.viewers(room.viewers) : "";
   line.append(badge, viewers);
   link.append(title, line);
   const item = document.createElement("li");

@@ -120,13 +120,11 @@ function drawSetup(panel, room) {
         [text.rtmpServer, ingest.rtmp_server],
         [text.rtmpKey, ingest.rtmp_stream_key],
         [text.srt, ingest.srt],
-        [text.whip, ingest.whip],
       ]
     : [
         [text.rtmpServer, room.servers.rtmp],
         [text.rtmpKey, `${room.slug}?key=…`],
         [text.srt, `${room.servers.srt}?streamid=#!::m=publish,r=${room.slug},s=…`],
-        [text.whip, room.servers.whip],
       ];
   const setup = panel.element.querySelector(".setup");
   const state = JSON.stringify(rows);

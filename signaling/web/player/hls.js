@@ -2,7 +2,7 @@
 
 // Farther behind the target than this (after a long pause, say) it jumps instead of crawling, in s.
 // hls.js has settings for it, but with them it no longer takes the target from PART-HOLD-BACK.
-const TOO_FAR = 6;
+const TOO_FAR = 4;
 const TYPE = "application/vnd.apple.mpegurl";
 
 export class HlsSession {

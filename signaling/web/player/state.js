@@ -18,6 +18,7 @@
 // A poll is answered by an event {type: "room", phase}, also when it failed (phase "unknown").
 
 export const STALL = 3000;
+export const HINT = 1000; // so long without a frame, and the API is asked whether it knows why
 export const GIVE_UP = 12000;
 export const STEADY = 1000;
 export const GOOD = 30000;
@@ -43,6 +44,7 @@ class Leg {
     this.openedAt = 0;
     this.count = 0;
     this.progressAt = 0; // of the newest frame, or of the opening
+    this.hintedAt = 0;
     this.risingSince = null; // since when frames come without a stall; null: they do not
   }
 
@@ -267,8 +269,15 @@ export class Playback {
   }
 
   _findStalls(now) {
+    // When the API has said that the publisher is away there is nothing more to wait for.
+    const patience = this._phase === "grace" ? HINT : STALL;
+    const shown = this._legs[this.shown];
+    if (shown?.up && shown.quietFor(now) >= HINT && shown.hintedAt < shown.progressAt) {
+      shown.hintedAt = now;
+      this._pollAt = now;
+    }
     for (const leg of Object.values(this._legs)) {
-      if (!leg.up || leg.quietFor(now) < STALL) continue;
+      if (!leg.up || leg.quietFor(now) < patience) continue;
       leg.risingSince = null;
       leg.stalls += 1;
       leg.openedAt = now;

@@ -218,6 +218,16 @@ describe("a room that is live", () => {
 });
 
 describe("a publisher that goes away", () => {
+  test("is missed before the picture counts as stalled", () => {
+    const world = new World().start().run(5000);
+    world.phase = "grace";
+
+    world.run(1750);
+
+    assert.equal(world.playback.state, "reconnecting");
+    assert.deepEqual(world.opened, { webrtc: 1, hls: 0 });
+  });
+
   test("and comes back within the grace period keeps its viewers in their session", () => {
     const world = new World().start().run(5000);
     world.phase = "grace";
