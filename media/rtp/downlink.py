@@ -65,7 +65,7 @@ class StreamClock(Protocol):
 class Home(Protocol):
     """The fan-out that a downlink belongs to, as the downlink sees it."""
 
-    def restart(self, downlink: "Downlink", *, now: float) -> None: ...
+    def remove(self, downlink: "Downlink") -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,12 +217,6 @@ class Downlink:
                 index, now=now, round_trip=self.stats.round_trip
             ):
                 self._send_again(index, resend, address)
-
-    def on_picture_loss(self, *, now: float) -> None:
-        """PLI or FIR: the encoder cannot be asked, but the group of pictures can be sent again."""
-        self.stats.picture_losses += 1
-        if self.home is not None:
-            self.home.restart(self, now=now)
 
     def on_report(self, block: ReportBlock, *, now: float, clock: StreamClock) -> None:
         """A report block about this source."""

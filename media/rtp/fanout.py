@@ -97,7 +97,7 @@ class TrackFanout:
         self._live_now: tuple[Downlink, ...] | None = ()
         self._waiting: dict[Downlink, None] = {}
         self._catching: dict[Downlink, _CatchUp] = {}
-        self._arriving: dict[Downlink, TrackFanout] = {}
+        self._arriving: dict[Downlink, None] = {}
         self._passes: deque[_Pass] = deque()
         self._deferred = False
         self._next_tick: float | None = None
@@ -149,29 +149,39 @@ class TrackFanout:
     def add(self, downlink: Downlink, *, now: float) -> None:
         """Begins to send. Call when the path is nominated and DTLS is done, since the first packets
         are the keyframe's; they leave within this call."""
+        if downlink.home is not None:
+            downlink.home.remove(downlink)
         downlink.home = self
         downlink.restarted_at = now
         self._catch_up(downlink)
         self._feed(downlink, now)
 
     def remove(self, downlink: Downlink) -> None:
-        """Sends no more; harmless when it is not here."""
+        """Sends no more, and forgets that it was to come; harmless when it is not here."""
+        self._arriving.pop(downlink, None)
         if downlink.home is self:
             downlink.home = None
-        self._arriving.pop(downlink, None)
-        self._forget(downlink)
+            self._forget(downlink)
 
     def take_over(
         self, downlink: Downlink, previous: "TrackFanout", *, now: float, at_once: bool = False
     ) -> None:
         """Moves a viewer here from another rendition of the same stream: at the next keyframe, or
-        `at_once` with the cached group when the other one has ended. Its numbers and times go
-        on."""
+        `at_once` with the cached group when the other one has ended. Its numbers and times go on.
+
+        `previous` is where it was, or where it was to go by an earlier call that is overruled now.
+        """
+        previous.expect_no_more(downlink)
+        if downlink.home is self:
+            return
         if at_once:
-            previous.remove(downlink)
             self.add(downlink, now=now)
-        else:
-            self._arriving[downlink] = previous
+        elif downlink.home is not None:
+            self._arriving[downlink] = None
+
+    def expect_no_more(self, downlink: Downlink) -> None:
+        """Takes back a `take_over` whose keyframe has not come."""
+        self._arriving.pop(downlink, None)
 
     def restart(self, downlink: Downlink, *, now: float) -> None:
         """Sends the group of pictures again to a viewer that lost its picture, once a second at
@@ -263,9 +273,9 @@ class TrackFanout:
 
     def _begin_group(self, cut: Cut) -> None:
         """A keyframe: those who wait begin here, those who catch up go on here."""
-        for downlink, previous in self._arriving.items():
-            if downlink.home is previous:
-                previous.remove(downlink)
+        for downlink in self._arriving:
+            if downlink.home is not None:
+                downlink.home.remove(downlink)
                 downlink.home = self
                 self._waiting[downlink] = None
         self._arriving.clear()

@@ -182,7 +182,7 @@ def test_a_removed_viewer_gets_nothing_more() -> None:
     fanout.remove(viewer.downlink)
     fanout.remove(viewer.downlink)
     fanout.on_unit(picture(1))
-    viewer.downlink.on_picture_loss(now=10.0)
+    fanout.restart(viewer.downlink, now=10.0)
 
     assert viewer.sink.datagrams == []
     other.receive()
@@ -330,10 +330,10 @@ def test_a_lost_picture_is_repaired_from_the_cache_once_a_second() -> None:
     viewer.receive()
     viewer.packets.clear()
 
-    viewer.downlink.on_picture_loss(now=0.5)
+    fanout.restart(viewer.downlink, now=0.5)
     assert viewer.receive() == []
-    viewer.downlink.on_picture_loss(now=1.5)
-    viewer.downlink.on_picture_loss(now=1.6)
+    fanout.restart(viewer.downlink, now=1.5)
+    fanout.restart(viewer.downlink, now=1.6)
     catch_up(fanout, now=1.6)
     for number in range(6, 9):
         fanout.on_unit(picture(number))
@@ -416,6 +416,53 @@ def test_a_viewer_moves_at_once_when_the_other_rendition_has_ended() -> None:
         *(nals(number) for number in range(5)),
         *(nals(number, size=500) for number in range(5)),
     ]
+
+
+def test_a_change_of_mind_before_the_keyframe_comes() -> None:
+    source, second, third, viewer = video(), video(), video(), Viewer()
+    source.on_unit(picture(0))
+    source.add(viewer.downlink, now=0.0)
+
+    second.take_over(viewer.downlink, source, now=0.0)
+    third.take_over(viewer.downlink, second, now=0.0)
+    second.on_unit(picture(30))
+    source.on_unit(picture(1))
+    third.on_unit(picture(30))
+    source.on_unit(picture(2))
+
+    viewer.receive()
+    assert viewer.pictures() == [nals(0), nals(1), nals(30)]
+    assert (source.viewers, second.viewers, third.viewers) == (0, 0, 1)
+
+
+def test_back_again_before_the_keyframe_comes() -> None:
+    source, second, viewer = video(), video(), Viewer()
+    source.on_unit(picture(0))
+    source.add(viewer.downlink, now=0.0)
+
+    second.take_over(viewer.downlink, source, now=0.0)
+    source.take_over(viewer.downlink, second, now=0.0)
+    second.on_unit(picture(30))
+    source.on_unit(picture(1))
+
+    viewer.receive()
+    assert viewer.pictures() == [nals(0), nals(1)]
+
+
+def test_a_viewer_is_sent_by_one_fanout_at_a_time() -> None:
+    source, second, third, viewer = video(), video(), video(), Viewer()
+    for fanout in (source, second, third):
+        fanout.on_unit(picture(0))
+    source.add(viewer.downlink, now=0.0)
+
+    second.take_over(viewer.downlink, source, now=0.0)
+    third.take_over(viewer.downlink, second, now=1.0, at_once=True)
+    source.on_unit(picture(1))
+    third.on_unit(picture(1))
+
+    viewer.receive()
+    assert viewer.pictures() == [nals(0), nals(0), nals(1)]
+    assert (source.viewers, third.viewers) == (0, 1)
 
 
 def test_a_viewer_who_left_does_not_arrive_elsewhere() -> None:

@@ -1,20 +1,13 @@
-"""What a viewer's RTCP leads to, and what the viewer is told."""
+"""What a viewer's reports tell the server, and the server's the viewer."""
 
 import pytest
 from pylibsrtp import Policy, Session
 
 from media.rtp.downlink import NTP_EPOCH, ntp_time
 from media.rtp.fanout import TrackFanout
-from media.rtp.feedback import ViewerFeedback
 from media.rtp.rtcp import (
-    FullIntraRequest,
     Goodbye,
-    Nack,
-    PictureLoss,
-    ReceiverReport,
-    Remb,
     ReportBlock,
-    RtcpError,
     SenderReport,
     SourceDescription,
     parse_compound,
@@ -26,71 +19,26 @@ SOURCE = 0x1111
 CLOCK = Clock()
 
 
-def watching() -> tuple[TrackFanout, Viewer, ViewerFeedback]:
+def watching() -> Viewer:
     fanout, viewer = TrackFanout(h264_track(), defer=Deferred()), Viewer(timestamp=5000)
     fanout.on_unit(picture(0))
     fanout.add(viewer.downlink, now=100.0)
     viewer.receive()
-    return fanout, viewer, ViewerFeedback([viewer.downlink], clock=CLOCK)
+    return viewer
 
 
-def test_a_nack_is_answered() -> None:
-    _, viewer, feedback = watching()
+def test_counts_what_is_asked_for_again() -> None:
+    viewer = watching()
 
-    feedback.receive(Nack(1, SOURCE, (100, 101)).serialize(), now=101.0)
+    viewer.downlink.on_nack((100, 101), now=101.0)
 
     viewer.receive()
     assert viewer.duplicates == 2
     assert (viewer.downlink.stats.nacks, viewer.downlink.stats.nacked) == (1, 2)
 
 
-@pytest.mark.parametrize(
-    "request_", [PictureLoss(1, SOURCE), FullIntraRequest(1, ((SOURCE, 1), (SOURCE, 1)))]
-)
-def test_a_lost_picture_is_sent_again(request_: PictureLoss | FullIntraRequest) -> None:
-    _, viewer, feedback = watching()
-
-    feedback.receive(request_.serialize(), now=102.0)
-
-    assert len(viewer.receive()) == 4
-    assert viewer.downlink.stats.picture_losses == 1
-
-
-def test_what_is_about_others_is_ignored() -> None:
-    _, viewer, feedback = watching()
-    block = ReportBlock(7, 1, 1, 1, 1, 1, 1)
-
-    for packet in (
-        Nack(1, 7, (100,)),
-        PictureLoss(1, 7),
-        FullIntraRequest(1, ((7, 1),)),
-        ReceiverReport(1, (block,)),
-        Goodbye((1,)),
-        SourceDescription(((1, b"x"),)),
-    ):
-        feedback.receive(packet.serialize(), now=102.0)
-
-    assert viewer.sink.datagrams == []
-    assert viewer.downlink.stats.reports == 0
-
-
-def test_broken_feedback_is_the_viewers_fault() -> None:
-    _, _, feedback = watching()
-
-    with pytest.raises(RtcpError):
-        feedback.receive(b"\x81\xc9\0\1aaaa", now=0.0)
-
-
-def test_remembers_the_estimate() -> None:
-    _, _, feedback = watching()
-
-    feedback.receive(Remb(1, 2_000_000, (SOURCE,)).serialize(), now=103.0)
-
-    assert (feedback.estimate, feedback.estimated_at) == (2_000_000, 103.0)
-
-
 def test_the_sender_report_tells_the_ingest_clock() -> None:
-    _, viewer, _ = watching()
+    viewer = watching()
 
     viewer.downlink.send_report(now=107.5, clock=CLOCK)
 
@@ -106,7 +54,7 @@ def test_the_sender_report_tells_the_ingest_clock() -> None:
 
 
 def test_libsrtp_reads_the_sender_report() -> None:
-    _, viewer, _ = watching()
+    viewer = watching()
     profile = SrtpProfile.AEAD_AES_128_GCM
     reader = Session(
         Policy(
@@ -123,7 +71,7 @@ def test_libsrtp_reads_the_sender_report() -> None:
 
 
 def test_sound_and_picture_tell_the_same_time() -> None:
-    _, viewer, _ = watching()
+    viewer = watching()
     sound = Viewer(clock_rate=48_000, timestamp=77)
 
     picture_report, _ = parse_compound(viewer.downlink.sender_report(now=130.25, clock=CLOCK))
@@ -136,13 +84,13 @@ def test_sound_and_picture_tell_the_same_time() -> None:
 
 
 def test_a_receiver_report_gives_loss_jitter_and_round_trip() -> None:
-    _, viewer, feedback = watching()
+    viewer = watching()
     report, _ = parse_compound(viewer.downlink.sender_report(now=110.0, clock=CLOCK))
     assert isinstance(report, SenderReport)
     held = 2 * 65_536
     block = ReportBlock(SOURCE, 64, 12, 100, 4500, report.ntp >> 16 & 0xFFFFFFFF, held)
 
-    feedback.receive(ReceiverReport(1, (block,)).serialize(), now=112.125)
+    viewer.downlink.on_report(block, now=112.125, clock=CLOCK)
 
     stats = viewer.downlink.stats
     assert (stats.loss, stats.lost, stats.jitter) == (0.25, 12, 0.05)
@@ -151,17 +99,17 @@ def test_a_receiver_report_gives_loss_jitter_and_round_trip() -> None:
 
 @pytest.mark.parametrize(("last_report", "delay"), [(0, 0), (1, 0)])
 def test_nonsense_gives_no_round_trip(last_report: int, delay: int) -> None:
-    _, viewer, feedback = watching()
+    viewer = watching()
     far_off = (ntp_time(112.0, CLOCK) >> 16) - (3600 << 16) & 0xFFFFFFFF
     block = ReportBlock(SOURCE, 0, 0, 0, 0, last_report and far_off, delay)
 
-    feedback.receive(ReceiverReport(1, (block,)).serialize(), now=112.0)
+    viewer.downlink.on_report(block, now=112.0, clock=CLOCK)
 
     assert viewer.downlink.stats.round_trip is None
 
 
 def test_says_goodbye() -> None:
-    _, viewer, _ = watching()
+    viewer = watching()
 
     viewer.downlink.send_goodbye(now=120.0, clock=CLOCK)
 
