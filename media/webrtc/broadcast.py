@@ -72,8 +72,12 @@ class Broadcast:
         return sum(fanout.viewers for fanout in self._fanouts.values())
 
     def video_tracks(self) -> list[Track]:
-        """What a picture can be sent from, best first; empty while it has to be re-encoded."""
-        return [fanout.track for fanout in self._video_fanouts()]
+        """What a picture can be sent from, best first; empty while it has to be re-encoded.
+
+        A viewer that takes the source's HEVC or AV1 gets that, although others need it re-encoded.
+        """
+        tracks = [fanout.track for fanout in self._video_fanouts()]
+        return sorted(tracks, key=lambda track: track.codec is Codec.H264)
 
     def fanout_for(self, kind: Kind, codec: Codec) -> TrackFanout | None:
         """Where a viewer who agreed upon `codec` belongs now; None: nothing to send yet."""

@@ -92,7 +92,10 @@ class WhepHttp:
             return problem(404, "room_not_found", "there is no such room")
         try:
             joined = await self._service.join(
-                room, parse_offer(text), reached_at=_local_address(request)
+                room,
+                parse_offer(text),
+                reached_at=_local_address(request),
+                remote=request.remote,
             )
         except PeerError as error:
             log.info("whep.offer_refused", room=room, peer=request.remote, code=error.code)

@@ -52,7 +52,7 @@ class Overloaded(AppError):
 class WebRtcConfig:
     """`hosts` are announced as candidates; none: what is detected, with the address that the offer
     was posted to before them. `bind` empty: all addresses, IPv6 as well when one is announced.
-    `half_open_per_host` bounds handshakes under way from one address."""
+    `half_open_per_host` bounds sessions of one address that are not connected yet."""
 
     data_dir: Path
     port: int = 8189
@@ -78,6 +78,7 @@ class WebRtcService:
         self._config = config
         self._clock = clock
         self._half_open = HalfOpen(config.half_open_per_host)
+        self._offers = HalfOpen(config.half_open_per_host)
         self._endpoint = Endpoint(self._half_open)
         self._tcp = TcpServer(self._endpoint)
         self._broadcasts: dict[str, Broadcast] = {}
@@ -152,24 +153,29 @@ class WebRtcService:
 
     # What the HTTP side calls
 
-    async def join(self, room: str, offer: Offer, *, reached_at: str | None = None) -> Joined:
-        """Makes a session of an offer; `reached_at` is our address that it was posted to.
+    async def join(
+        self, room: str, offer: Offer, *, reached_at: str | None = None, remote: str | None = None
+    ) -> Joined:
+        """Makes a session of an offer; `reached_at` is our address that it was posted to, `remote`
+        the one that it came from.
 
         Raises `NotLive`, `Overloaded`, or `PeerError` (see `negotiate`).
         """
-        self._check_room_for_more()
+        self._check_room_for_more(remote)
         broadcast = self._broadcasts.get(room)
         if broadcast is None:
             raise NotLive(f"room {room} is not live")
         if not broadcast.watchable:
             await self._wait(broadcast)
-            self._check_room_for_more()
+            self._check_room_for_more(remote)
         agreement = negotiate(offer, broadcast.video_tracks())
         local = Credentials.generate()
         session = secrets.token_urlsafe(24)
         sources = _sources(agreement)
         viewer = self._viewer(session, broadcast, agreement, local, sources)
         self._viewers[session] = viewer
+        if remote is not None:
+            self._offers.enter(remote, viewer)
         self._etags[session] = _new_etag()
         self._endpoint.register(local.ufrag, viewer)
         assert self._certificate is not None
@@ -240,7 +246,7 @@ class WebRtcService:
             "etags": len(self._etags),
             "ufrags": self._endpoint.registered,
             "paths": self._endpoint.paths,
-            "half_open": len(self._half_open),
+            "half_open": len(self._half_open) + len(self._offers),
             "tcp_connections": self._tcp.connections,
             "audience": sum(b.audience for b in self._broadcasts.values()),
             "downlinks": sum(b.downlinks for b in self._broadcasts.values()),
@@ -248,9 +254,13 @@ class WebRtcService:
 
     # Inside
 
-    def _check_room_for_more(self) -> None:
+    def _check_room_for_more(self, remote: str | None) -> None:
         if self._draining or len(self._viewers) >= self._config.max_viewers:
             raise Overloaded("no room for another viewer")
+        if remote is None or _is_loopback(remote):
+            return  # A proxy on this machine speaks for everybody.
+        if not self._offers.admits(remote, None):
+            raise Overloaded("too many sessions of this address are not connected yet")
 
     async def _wait(self, broadcast: Broadcast) -> None:
         if self._waiting >= MAX_WAITING:
@@ -282,13 +292,17 @@ class WebRtcService:
             transport=self._endpoint,
             clock=self._clock,
             loop=self._loop,
-            on_connected=self._half_open.leave,
+            on_connected=self._settle,
             on_closed=self._forget,
         )
 
+    def _settle(self, viewer: Viewer) -> None:
+        self._half_open.leave(viewer)
+        self._offers.leave(viewer)
+
     def _forget(self, viewer: Viewer) -> None:
         self._endpoint.unregister(viewer)
-        self._half_open.leave(viewer)
+        self._settle(viewer)
         self._viewers.pop(viewer.session, None)
         self._etags.pop(viewer.session, None)
 
@@ -321,6 +335,15 @@ def _sources(agreement: Agreement) -> list[Source]:
 
 def _new_etag() -> str:
     return f'"{secrets.token_hex(8)}"'
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _is_ipv6(host: str) -> bool:

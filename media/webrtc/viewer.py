@@ -135,6 +135,9 @@ class Viewer:
             if fanout is not outlet.fanout:
                 self.broadcast.place(outlet.downlink, fanout, outlet.fanout)
                 outlet.fanout = fanout
+            if fanout is None and self._is_left_behind(outlet.codec):
+                self.close("codec_changed", "the picture goes on in another codec")
+                return
 
     def stream_ended(self) -> None:
         self.close("stream_ended")
@@ -194,6 +197,8 @@ class Viewer:
                 case ControlReceived(packets):
                     self._control(packets)
                 case PeerClosed(code, reason):
+                    # Without consent nothing more may be sent (RFC 7675 §5.1), not even goodbye.
+                    self._route.lead_nowhere()
                     self.close(code, reason)
         if not self.closed:
             self._alarm.set(self.peer.next_timer())
@@ -296,6 +301,11 @@ class Viewer:
         if outlet is not None and outlet.fanout is not None:
             outlet.downlink.stats.picture_losses += 1
             self.broadcast.restart(outlet.downlink, outlet.fanout)
+
+    def _is_left_behind(self, codec: Codec) -> bool:
+        """Whether the picture will not come back in what was agreed upon: HEVC or AV1 gave way to
+        H.264. The viewer has to offer anew. (The other way round it waits to be re-encoded.)"""
+        return codec in (Codec.HEVC, Codec.AV1) and bool(self.broadcast.video_tracks())
 
     def _outlet(self, ssrc: int) -> _Outlet | None:
         return next((o for o in self._outlets if o.downlink.ssrc == ssrc), None)

@@ -131,7 +131,7 @@ class RawViewer:
             self.dtls.receive(data)
             self._flush(leg)
             if self.dtls.connected and self.srtp is None:
-                self._have_keys()
+                self.take_keys()
         elif self.srtp is not None:
             if is_rtcp(data):
                 self.control.extend(parse_compound(self.srtp.unprotect_rtcp(data)))
@@ -146,7 +146,8 @@ class RawViewer:
         for datagram in self.dtls.datagrams():
             leg.send(datagram)
 
-    def _have_keys(self) -> None:
+    def take_keys(self) -> None:
+        """Once the handshake is done."""
         selected = self.dtls.connection.get_selected_srtp_profile()
         self.profile = next(p for p, name in OPENSSL_PROFILES.items() if name == selected)
         client, server = self.dtls.keys(self.profile)

@@ -148,6 +148,20 @@ def shake_hands(client: DtlsClient, server: DtlsServer, *, now: float = 0.0) -> 
     raise AssertionError("the handshake does not come to an end")
 
 
+class JumpingClock:
+    """The system's clock, which can be moved ahead."""
+
+    def __init__(self) -> None:
+        self._system = SystemClock()
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return self._system.monotonic() + self.ahead
+
+    def wall(self) -> float:
+        return self._system.wall() + self.ahead
+
+
 class Rooms:
     """`StreamKeys` that know of some rooms by name and have no secrets."""
 
@@ -172,6 +186,7 @@ class Site:
     service: WebRtcService
     url: str
     client: ClientSession
+    clock: JumpingClock
 
     def whep(self, room: str = "demo") -> str:
         return f"{self.url}/whep/{room}"
@@ -189,7 +204,7 @@ async def site(
     data_dir: Path, *, max_viewers: int = 2000, half_open_per_host: int = 128
 ) -> AsyncIterator[Site]:
     """Rooms `demo` and `idle` exist; nothing is live. On ports of its own."""
-    clock = SystemClock()
+    clock = JumpingClock()
     hub = Hub(clock, grace_period_s=2.0)
     service = WebRtcService(
         WebRtcConfig(
@@ -215,7 +230,7 @@ async def site(
     port = runner.addresses[0][1]
     async with ClientSession() as client:
         try:
-            yield Site(hub, service, f"http://127.0.0.1:{port}", client)
+            yield Site(hub, service, f"http://127.0.0.1:{port}", client, clock)
         finally:
             alarm.cancel()
             await service.close()

@@ -5,11 +5,13 @@ import os
 import random
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from media.codecs.nal import split_length_prefixed
+from media.hub import PublishGrant
 from media.rtp.rtcp import (
     FullIntraRequest,
     Goodbye,
@@ -20,7 +22,8 @@ from media.rtp.rtcp import (
     ReportBlock,
     SenderReport,
 )
-from media.stream import AUDIO, VIDEO, VIDEO_WEBRTC
+from media.stream import AUDIO, VIDEO, VIDEO_WEBRTC, Publisher
+from media.units import AccessUnit, Codec, Track
 from media.webrtc.srtp import SrtpProfile
 from media.webrtc.stun import MessageClass
 from scripts.bench.clip import Loop, clip
@@ -255,6 +258,29 @@ async def test_a_viewer_that_says_goodbye_is_gone_at_once(where: Site, source: L
         await until(lambda: nothing_is_left(where))
 
 
+async def test_a_viewer_that_falls_silent_is_gone(where: Site, source: Loop) -> None:
+    async with raw_viewer(where) as viewer:
+        await viewer.connect()
+        await until(lambda: viewer.leg.media > 20)
+
+        where.clock.ahead += 25.0
+        viewer.leg.check()
+        await until(lambda: len(viewer.leg.answers) == 2)
+        where.clock.ahead += 29.0
+        reports = len(viewer.control)
+        await until(lambda: len(viewer.control) > reports)  # Its timer rang, and found no fault.
+        assert where.service.viewers("demo") == 1
+
+        where.clock.ahead += 1.0
+        await until(lambda: nothing_is_left(where))
+        frames = source.frames
+        await until(lambda: source.frames > frames + 5)
+        media = viewer.leg.media
+        await until(lambda: source.frames > frames + 15)
+        assert viewer.leg.media == media
+        assert not any(isinstance(p, Goodbye) for p in viewer.control)
+
+
 async def test_the_end_of_the_stream_ends_its_viewers(where: Site, source: Loop) -> None:
     async with raw_viewer(where) as viewer:
         await viewer.connect()
@@ -298,17 +324,35 @@ async def test_a_stream_with_reordered_pictures_waits_for_the_other_rendition(
 
         stream = where.hub.stream("demo")
         assert stream is not None
-        track = plain.video.__class__(VIDEO_WEBRTC, plain.video.codec, plain.video.config)
-        stream.set_track(track)
+        stream.set_track(replace(plain.video, id=VIDEO_WEBRTC))
         for unit in plain.parts(plain.video)[:30]:
             at = stream.newest_dts + unit.dts
-            stream.push(unit.__class__(VIDEO_WEBRTC, at, at, unit.keyframe, unit.payload))
+            stream.push(replace(unit, track=VIDEO_WEBRTC, pts=at, dts=at))
 
         await until(lambda: len(viewer.of(VIDEO_TYPE)) >= 30)
         sps = next(n for n in _aggregated(viewer.of(VIDEO_TYPE)[0].payload) if n[0] & 31 == 7)
         assert sps in plain.video.config
         stream.remove_track(VIDEO_WEBRTC)
     await source.stop()
+
+
+async def test_a_codec_that_gives_way_asks_for_a_new_offer(where: Site) -> None:
+    publication = where.hub.publish(PublishGrant("demo"), Publisher("test", "test"), lambda _: None)
+    stream = publication.stream
+    stream.set_track(Track(VIDEO, Codec.AV1, bytes((0x81, 0x05, 0x0C, 0))))
+    stream.set_track(Track(AUDIO, Codec.OPUS, clip().audio.config))
+    stream.push(AccessUnit(VIDEO, 0, 0, True, b"\x12\x00"))
+    stream.push(AccessUnit(AUDIO, 0, 0, True, b"x"))
+    async with raw_viewer(where) as viewer:
+        assert "AV1/90000" in viewer.answer
+        await viewer.connect()
+
+        stream.set_track(replace(clip().video, id=VIDEO_WEBRTC))
+        assert where.service.viewers("demo") == 1
+        stream.remove_track(VIDEO)
+
+        await until(lambda: viewer.dtls.closed)
+        assert nothing_is_left(where)
 
 
 async def test_sound_alone_can_be_listened_to(where: Site) -> None:

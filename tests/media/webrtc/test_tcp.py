@@ -76,8 +76,10 @@ class TcpViewer:
                 size = int.from_bytes(await self.reader.readexactly(2), "big")
                 data = await self.reader.readexactly(size)
                 if is_dtls(data):
-                    self.viewer.receive(data, self.viewer.leg)
+                    self.viewer.dtls.receive(data)
                     self._flush()
+                    if self.viewer.dtls.connected and self.viewer.srtp is None:
+                        self.viewer.take_keys()
                 elif not stun.is_stun(data) and not is_rtcp(data):
                     assert self.viewer.srtp is not None
                     found.append(RtpPacket.parse(self.viewer.srtp.unprotect_rtp(data)))
@@ -99,6 +101,7 @@ async def test_a_viewer_without_udp_watches(where: Site) -> None:
     video = [p.sequence for p in packets if p.payload_type == 108]
     assert video == [(video[0] + n) & 0xFFFF for n in range(len(video))]
     viewer.writer.close()
+    await viewer.writer.wait_closed()
     raw.close()
 
 
