@@ -12,9 +12,12 @@ from struct import pack
 from typing import Final
 
 from media.codecs.aac import AudioConfig
+from media.errors import InvalidBitstream
 from media.units import CLOCK_RATE, Codec, Kind, Track
 
 TRACK_ID: Final = 1
+LEAST_RATE: Final = 4_000
+MOST_RATE: Final = 192_000
 
 _SYNC: Final = 0x0200_0000  # depends on no other sample
 _DEPENDENT: Final = 0x0101_0000  # depends on others, is no sync sample
@@ -64,6 +67,8 @@ def sound_format(track: Track) -> SoundFormat:
     if track.codec is Codec.OPUS:
         return SoundFormat(48_000, 960)
     config = AudioConfig.parse(track.config)
+    if not LEAST_RATE <= config.sample_rate <= MOST_RATE:
+        raise InvalidBitstream(f"a sample rate of {config.sample_rate} Hz")
     return SoundFormat(config.sample_rate, config.frame_samples)
 
 
@@ -90,6 +95,8 @@ def silence(track: Track) -> bytes | None:
 def initialization(track: Track) -> bytes:
     """`ftyp` and `moov` for a track. Raises `InvalidBitstream` for a senseless configuration."""
     scale = timescale(track)
+    if max(track.width, track.height) >= 1 << 16:
+        raise InvalidBitstream(f"a picture of {track.width}x{track.height}")
     brands = b"iso6cmfccmf2mp41"
     sound = track.kind is Kind.AUDIO
     tkhd = pack(">II I I I 8x hh h 2x", 0, 0, TRACK_ID, 0, 0, 0, 0, 0x0100 if sound else 0)

@@ -54,7 +54,8 @@ class Packager:
         self._left = left
         self._pending: deque[AccessUnit] = deque()
         self._pending_bytes = 0
-        self._rejected: set[Track] = set()
+        self._pictures: tuple[int, int] | None = None
+        self._rejected: dict[TrackId, Track] = {}
         self._warned = False
         self.presentation: Presentation | None = None
         self.begun = Doorbell()
@@ -108,11 +109,12 @@ class Packager:
             cmaf.initialization(track)
             codec_string(track)
         except InvalidBitstream as error:
-            if track not in self._rejected:
-                self._rejected.add(track)
-                room = self._stream.room
-                log.info("hls.track_refused", room=room, track=track.id, reason=str(error))
+            self._rejected[track.id] = track
+            room = self._stream.room
+            log.info("hls.track_refused", room=room, track=track.id, reason=str(error))
+            self._review()
             return False
+        self._rejected.pop(track.id, None)
         return True
 
     def _wanted(self, kind: Kind) -> Track | None:
@@ -120,7 +122,7 @@ class Packager:
             track = self._stream.track(VIDEO)
         else:
             track = self._stream.pick((AUDIO, _AAC), (AUDIO_AAC, _AAC))
-        return track if track is not None and track not in self._rejected else None
+        return track if track is not None and track.id not in self._rejected else None
 
     def _review(self) -> None:
         """Leaves the presentation when the source has come to have another set of tracks."""
@@ -166,8 +168,10 @@ class Packager:
 
     def _has_measured(self) -> bool:
         """Whether the pictures kept last for a part, which is when the first could be published."""
-        times = [unit.dts for unit in self._pending if unit.track == VIDEO]
-        return len(times) > 1 and times[-1] - times[0] >= self._config.part_s * CLOCK_RATE
+        if self._pictures is None:
+            return False
+        first, last = self._pictures
+        return last - first >= self._config.part_s * CLOCK_RATE
 
     def _begin(self, picture: Track | None, sound: Track | None) -> None:
         rate = frame_rate(self._pending, picture, VIDEO) if picture is not None else 0.0
@@ -200,9 +204,10 @@ class Packager:
     def _keep(self, unit: AccessUnit) -> None:
         if unit.track == VIDEO and unit.keyframe and self._pending_bytes > MOST_PENDING // 2:
             self._forget()
-        has_keyframe = any(kept.track == VIDEO for kept in self._pending)
-        if unit.track == VIDEO and not unit.keyframe and not has_keyframe:
-            return
+        if unit.track == VIDEO:
+            if self._pictures is None and not unit.keyframe:
+                return
+            self._pictures = (self._pictures or (unit.dts, 0))[0], unit.dts
         self._pending.append(unit)
         self._pending_bytes += len(unit.payload)
         too_long = unit.dts - self._pending[0].dts > LONGEST_PENDING
@@ -212,6 +217,7 @@ class Packager:
     def _forget(self) -> None:
         self._pending.clear()
         self._pending_bytes = 0
+        self._pictures = None
 
     # What the publisher should know
 

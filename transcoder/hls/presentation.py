@@ -249,8 +249,8 @@ class Presentation:
         horizon = self._picture.time if self._picture is not None else None
         while queue:
             waits = self._picture is not None and not everything
-            if waits and (horizon is None or queue[0].pts > horizon):
-                lead = 0 if horizon is None else queue[-1].pts - queue[0].pts
+            if waits and (horizon is None or queue[0].dts > horizon):
+                lead = 0 if horizon is None else queue[-1].dts - queue[0].dts
                 if lead <= LONGEST_LEAD:
                     break
             self._sound.receive(queue.popleft())

@@ -31,6 +31,9 @@ FIRST_LIMIT: Final = 12
 """Seconds within which the first segment must end, keyframe or not."""
 
 HEADROOM: Final = Fraction(5, 4)
+LONGEST_DELAY: Final = 10 * CLOCK_RATE
+"""Between the decoding and the showing of a picture; what is more is an error of the source."""
+
 STILL_LIMIT: Final = 2 * CLOCK_RATE
 HOLE: Final = 0.06
 LATE: Final = 0.25
@@ -115,7 +118,8 @@ class PictureSegmenter:
         self._discontinuity = True
 
     def _begin(self, unit: AccessUnit) -> None:
-        self._shift = max(unit.pts - unit.dts, self._cutter.end - unit.dts)
+        delay = min(unit.pts - unit.dts, LONGEST_DELAY)
+        self._shift = max(delay, self._cutter.end - unit.dts)
         self._keyframe_at = unit.dts
         self._held = unit
         self._open(unit.dts + self._shift, unit)
@@ -128,7 +132,7 @@ class PictureSegmenter:
             self._cut(time, held)
         if duration <= STILL_LIMIT // 4:
             self._frame = duration
-        offset = held.pts - time
+        offset = max(-LONGEST_DELAY, min(held.pts - time, LONGEST_DELAY))
         self._cutter.add(cmaf.Sample(time, duration, offset, held.keyframe, held.payload))
 
     def _must_cut(self, unit: AccessUnit, shift: int) -> bool:
@@ -211,7 +215,7 @@ class SoundSegmenter:
         self._boundaries.append((self._at(time), discontinuity))
 
     def receive(self, unit: AccessUnit) -> None:
-        due = self._at(unit.pts)
+        due = self._at(unit.dts)
         if self._next is None and not self._begin(due):
             return
         assert self._next is not None

@@ -174,7 +174,7 @@ sources = st.builds(
 
 
 @settings(
-    max_examples=12,
+    max_examples=8,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
     phases=[HypothesisPhase.explicit, HypothesisPhase.generate],  # a smaller stream is no clearer
@@ -246,13 +246,13 @@ def test_sound_is_cut_where_the_picture_is() -> None:
     assert all(abs(starts["video"][msn] - starts["audio"][msn]) < 0.035 for msn in common)
 
 
-def test_timestamps_do_not_drift_in_an_hour_of_milliseconds() -> None:
+def test_timestamps_do_not_drift_in_many_minutes_of_milliseconds() -> None:
     source = Source(Fraction(30000, 1001), 2.0, False, 0, 0, 0, 80, 1)
     service, stream = live()
     stream.set_track(pictures(gop=30).track)
     stream.set_track(sound(frames=50).track)
     last = {}
-    for unit in source.units(0.0, 3600):
+    for unit in source.units(0.0, 1200):
         last[unit.track] = unit.dts / CLOCK_RATE
         stream.push(unit)
 
@@ -268,5 +268,5 @@ def test_timestamps_do_not_drift_in_an_hour_of_milliseconds() -> None:
         assert abs(run.time / scale - newest.start) < 0.001
         unlisted = rendition.listed[0].start
         assert rendition.edge - unlisted < 6 * rendition.target_duration + 4.1
-    # what is held is what may be asked for, not an hour
+    # what is held is what may be asked for, not all of it
     assert presentation.size < 5_000_000
