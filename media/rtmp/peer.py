@@ -21,6 +21,9 @@ from media.units import AccessUnit, Track
 
 log = structlog.get_logger(__name__)
 
+MAX_EARLY: Final = 1 << 18
+"""Bytes kept between the end of the TLS handshake and the moment we hear of it."""
+
 WRITE_LIMIT: Final = 1 << 16
 """Bytes that a peer may leave unread before we stop reading from it."""
 
@@ -72,6 +75,8 @@ class Peer(asyncio.Protocol):
         self._promoted = False
         self._writable = True
         self._lingering = False
+        self._securing = tls is not None
+        self._early = bytearray()
 
     # asyncio.Protocol
 
@@ -97,6 +102,12 @@ class Peer(asyncio.Protocol):
             self._run(self._start_tls(self._transport, self._tls))
 
     def data_received(self, data: bytes) -> None:
+        if self._securing:
+            # TLS is up and the peer speaks, but `start_tls` has not come back to us yet.
+            self._early += data
+            if len(self._early) > MAX_EARLY:
+                self._drop(PeerError("did not wait for the handshake", code="too_eager"))
+            return
         try:
             self._connection.receive(data, now=self._now())
         except PeerError as error:
@@ -153,10 +164,13 @@ class Peer(asyncio.Protocol):
             transport.write(data)
         if self._connection.closing and not self._lingering:
             self._lingering = True
+            # A close with media unread would reset the connection, and the peer might lose the
+            # last words. So it is given a moment to read them and to close by itself.
             if transport.can_write_eof():
-                # A close with media unread would reset the connection, and the peer might lose
-                # the last words. So it is given a moment to read them and to close by itself.
-                transport.write_eof()
+                try:
+                    transport.write_eof()
+                except OSError:  # it is gone already
+                    transport.abort()
             else:
                 transport.close()
 
@@ -222,7 +236,12 @@ class Peer(asyncio.Protocol):
             self.abort()
             return
         self._transport = secured
+        self._securing = False
         secured.set_write_buffer_limits(high=WRITE_LIMIT)
+        if self._early:
+            early = bytes(self._early)
+            self._early.clear()
+            self.data_received(early)
 
     async def _authorize(self, request: PublishRequested) -> None:
         try:
@@ -257,6 +276,9 @@ class Peer(asyncio.Protocol):
 
     def kick(self, reason: str) -> None:
         """The right to publish is gone, or the server goes: says why and closes."""
+        if self._securing:
+            self.abort()
+            return
         self._stop_publishing(reason)
         self._connection.kick(reason, now=self._now())
         self._choose_reading()
