@@ -117,7 +117,7 @@ class DtlsServer:
     def receive_datagram(self, data: bytes, *, now: float) -> None:
         """Takes a datagram. Raises `PeerError` when the handshake cannot come to a good end; an
         alert for the peer may then still lie in `data_to_send`."""
-        if self.state is DtlsState.CLOSED:
+        if self.state is DtlsState.CLOSED or not data:
             return
         self._connection.bio_write(data)
         if self.state is DtlsState.HANDSHAKING:

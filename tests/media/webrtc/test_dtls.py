@@ -188,6 +188,15 @@ def test_datagrams_are_whole_records_within_the_mtu(context: SSL.Context) -> Non
             rest = rest[13 + int.from_bytes(rest[11:13], "big") :]
 
 
+def test_an_empty_datagram_is_passed_over(context: SSL.Context) -> None:
+    server = DtlsServer(context, [], now=0.0)
+
+    server.receive_datagram(b"", now=0.0)
+
+    assert server.state is DtlsState.HANDSHAKING
+    assert server.data_to_send() == []
+
+
 def test_closing_tells_the_client(context: SSL.Context) -> None:
     client = DtlsClient()
     server = DtlsServer(context, [client.fingerprint], now=0.0)
