@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    func,
     insert,
     select,
 )
@@ -80,8 +81,13 @@ rooms = Table(
 )
 
 
+_LOCK: Final = 0x76697472
+"""Any number that nothing else in the same PostgreSQL database locks by."""
+
+
 def create(connection: Connection) -> None:
-    """Makes what is missing. Raises `SchemaTooNew`."""
+    """Makes what is missing, one process at a time. Raises `SchemaTooNew`."""
+    _lock(connection)
     for table in metadata.sorted_tables:
         connection.execute(CreateTable(table, if_not_exists=True))
         for index in sorted(table.indexes, key=lambda index: str(index.name)):
@@ -91,3 +97,11 @@ def create(connection: Connection) -> None:
         connection.execute(insert(schema_version).values(version=VERSION))
     elif found > VERSION:
         raise SchemaTooNew(f"the database has version {found}, this program knows {VERSION}")
+
+
+def _lock(connection: Connection) -> None:
+    # IF NOT EXISTS is no protection: of two who find nothing, one fails.
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+    elif connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

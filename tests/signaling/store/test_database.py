@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from signaling.entities import Role
 from signaling.errors import Conflict, SchemaTooNew
@@ -22,6 +22,18 @@ async def test_a_database_of_a_newer_program_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SchemaTooNew):
         await open_database(url)
+
+
+async def test_many_start_on_one_empty_database(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "vitrine.db")
+
+    engines = await asyncio.gather(*(open_database(url) for _ in range(6)))
+
+    async with engines[0].connect() as connection:
+        versions = (await connection.execute(select(schema_version.c.version))).scalars().all()
+    assert versions == [VERSION]
+    for engine in engines:
+        await engine.dispose()
 
 
 async def test_many_ask_at_once(tmp_path: Path) -> None:
