@@ -6,7 +6,7 @@ from typing import Final
 
 from media.codecs import h264, hevc
 from media.codecs.assembler import VideoAssembler
-from media.codecs.nal import split_annexb
+from media.codecs.nal import MAX_NALS, split_annexb
 from media.errors import InvalidBitstream
 from media.mpegts.pes import MAX_PES
 from media.mpegts.times import Unwrapper
@@ -133,7 +133,12 @@ class VideoReader:
         """Gives the pictures that end within what is held, in a stream whose PES packets do not
         begin with pictures; keeps the last one, which may go on, unless this is `final`."""
         data = b"".join(self._held)
-        starts = _picture_starts(self._codec, data)
+        try:
+            starts = _picture_starts(self._codec, data)
+        except InvalidBitstream:
+            self.damaged += 1
+            self._forget()
+            return
         marks = self._marks
         self._held = [data]
         if final:
@@ -198,11 +203,16 @@ def _has_slice(codec: Codec, nals: list[bytes]) -> bool:
 
 
 def _picture_starts(codec: Codec, data: bytes) -> list[int]:
-    """Where pictures begin, by their first NAL unit's start code."""
+    """Where pictures begin, by their first NAL unit's start code; raises InvalidBitstream for
+    more NAL units than there can be."""
     starts: list[int] = []
     has_slice = True
+    count = 0
     at = data.find(_START)
     while at >= 0:
+        count += 1
+        if count > MAX_NALS:
+            raise InvalidBitstream("too many NAL units")
         is_slice, begins = role(codec, data[at + 3 : at + 8])
         if begins and has_slice:
             starts.append(at)

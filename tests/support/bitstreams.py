@@ -35,6 +35,7 @@ class AvcSequence:
     level: int = 31
     id: int = 0
     chroma: int = 1
+    separate_planes: bool = False
     luma_depth: int = 8
     chroma_depth: int = 8
     scaling_lists: bool = False
@@ -78,7 +79,7 @@ class AvcSequence:
     def _write_chroma(self, bits: BitWriter) -> None:
         bits.ue(self.chroma)
         if self.chroma == 3:
-            bits.write(0, 1)
+            bits.write(self.separate_planes, 1)
         bits.ue(self.luma_depth - 8)
         bits.ue(self.chroma_depth - 8)
         bits.write(0, 1)
@@ -205,6 +206,7 @@ class HevcSequence:
     id: int = 0
     layers: int = 1
     chroma: int = 1
+    separate_planes: bool = False
     luma_depth: int = 8
     chroma_depth: int = 8
     scaling_lists: bool = False
@@ -223,7 +225,7 @@ class HevcSequence:
         bits.ue(self.id)
         bits.ue(self.chroma)
         if self.chroma == 3:
-            bits.write(0, 1)
+            bits.write(self.separate_planes, 1)
         width, height = -(-self.width // 8) * 8, -(-self.height // 8) * 8
         bits.ue(width)
         bits.ue(height)

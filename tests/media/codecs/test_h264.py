@@ -23,6 +23,7 @@ sequences = st.builds(
     level=st.sampled_from([10, 31, 40, 62]),
     id=st.integers(0, 31),
     chroma=st.integers(0, 3),
+    separate_planes=st.booleans(),
     luma_depth=st.integers(8, 14),
     chroma_depth=st.integers(8, 14),
     scaling_lists=st.booleans(),

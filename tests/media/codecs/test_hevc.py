@@ -23,6 +23,7 @@ sequences = st.builds(
     id=st.integers(0, 15),
     layers=st.integers(1, 7),
     chroma=st.integers(0, 3),
+    separate_planes=st.booleans(),
     luma_depth=st.integers(8, 16),
     chroma_depth=st.integers(8, 16),
     scaling_lists=st.booleans(),

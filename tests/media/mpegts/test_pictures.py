@@ -190,6 +190,18 @@ def test_too_many_nal_units_are_dropped() -> None:
     assert reading.reader.damaged == 1
 
 
+def test_too_many_nal_units_over_several_packets_are_dropped() -> None:
+    reading = Reading()
+
+    for _ in range(3):
+        reading.pes(None, annexb([avc_slice(first=False, size=1)] * 3000))
+    reading.pes(FRAME, annexb(IDR))
+    reading.reader.finish()
+
+    assert reading.times == [(FRAME, FRAME)]
+    assert reading.reader.damaged >= 1
+
+
 def test_hevc_pictures() -> None:
     reading = Reading(Codec.HEVC)
     sets = [HEVC_VPS, HevcSequence().nal(), hevc_pps()]

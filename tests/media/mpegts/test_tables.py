@@ -119,6 +119,14 @@ def test_a_wrong_crc_drops_the_section() -> None:
     assert sections.broken == 1
 
 
+def test_behind_a_broken_section_nothing_is_trusted() -> None:
+    broken = SHORT[:-1] + bytes((SHORT[-1] ^ 1,))
+
+    found, _ = collect((section_payload(broken + SHORT), True), (SHORT, False))
+
+    assert found == []
+
+
 def test_after_a_loss_the_rest_of_a_section_is_dropped() -> None:
     found: list[bytes] = []
     sections = Sections(found.append)
