@@ -66,13 +66,6 @@ class MediaSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TranscoderSettings:
-    audio_bitrate_kbps: int
-    webrtc_max_height: int
-    webrtc_max_bitrate_kbps: int
-
-
-@dataclass(frozen=True, slots=True)
 class HlsSettings:
     part_s: float
     segment_s: float
@@ -91,7 +84,6 @@ class StoreSettings:
 class Settings:
     server: ServerSettings
     media: MediaSettings
-    transcoder: TranscoderSettings
     hls: HlsSettings
     store: StoreSettings
 

@@ -45,6 +45,9 @@ async def run(settings: Settings, *, demo: bool) -> None:
             os._exit(1)
         stop.set()
 
+    for name in ("redis_url", "broker_url"):
+        if getattr(settings.store, name):
+            log.warning("settings.not_used", key=f"store.{name}")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
     data_dir = Path(settings.server.data_dir)
