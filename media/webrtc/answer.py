@@ -135,7 +135,10 @@ def _media_lines(section: Section, leg: Leg, candidates: Sequence[Candidate]) ->
     ]
     if section.mid is not None:
         lines.append(f"a=mid:{section.mid}")
-    return [*lines, "a=sendonly", "a=rtcp-mux", "a=rtcp-rsize"]
+    lines += ["a=sendonly", "a=rtcp-mux"]
+    if section.rtcp_rsize:
+        lines.append("a=rtcp-rsize")
+    return lines
 
 
 def _codec_lines(leg: Leg) -> Iterator[str]:

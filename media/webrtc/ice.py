@@ -24,9 +24,11 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from media.rtp.udp import Address
 from media.webrtc import stun
 from media.webrtc.stun import Attribute, MessageClass
+
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""A socket's address, of IPv4 or IPv6."""
 
 CONSENT_TIMEOUT: Final = 30.0
 FIRST_CHECK_TIMEOUT: Final = 10.0

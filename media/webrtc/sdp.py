@@ -59,6 +59,7 @@ class Section:
     password: str | None
     fingerprints: tuple[Fingerprint, ...]
     rtcp_mux: bool
+    rtcp_rsize: bool
     bundle_only: bool
     formats: tuple[Format, ...]
 
@@ -194,6 +195,7 @@ def _section(own: _Attributes, session: _Attributes) -> Section:
             parsed for f in fingerprints[:16] if (parsed := Fingerprint.parse(f)) is not None
         ),
         rtcp_mux=own.has("rtcp-mux") or own.has("rtcp-mux-only"),
+        rtcp_rsize=own.has("rtcp-rsize"),
         bundle_only=own.has("bundle-only"),
         formats=tuple(_formats(kind, format_list, own)),
     )

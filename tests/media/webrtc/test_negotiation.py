@@ -219,6 +219,13 @@ def test_answers_have_the_offers_shape(text: str) -> None:
     assert len(set(udp + tcp)) == 4
 
 
+def test_reduced_size_rtcp_is_agreed_to_where_it_is_offered() -> None:
+    video, audio = answer(CHROME, avc("64001f")).split("m=audio")
+
+    assert "a=rtcp-rsize" in video
+    assert "a=rtcp-rsize" not in audio
+
+
 def test_data_channels_are_refused_in_their_place() -> None:
     written = answer(sdp(DATA, CHROME_VIDEO, CHROME_AUDIO, bundle="2 0 1"), avc("64001f"))
 
