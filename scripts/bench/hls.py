@@ -3,10 +3,10 @@
     python -m scripts.bench.hls [--seconds 300] [--requests 4000] [--waiting 500]
 
 Packs seconds of a live stream (2.5 Mbit/s in 30 pictures a second with a keyframe every two
-seconds, AAC of 128 kbit/s) as fast as they go, the playlists of each state written as they would be for
-viewers, and reads this process's CPU time. Then asks an HTTP server of ours on loopback, in a child
-process, for parts and for playlists that block; the figures of requests are those of the server's
-CPU time, so they hold for one core.
+seconds, AAC of 128 kbit/s) as fast as they go, the playlists of each state written as they would
+be for viewers, and reads this process's CPU time. Then asks an HTTP server of ours on loopback, in
+a child process, for parts and for playlists that block; the figures of requests are those of the
+server's CPU time, so they hold for one core.
 """
 
 import argparse
