@@ -160,6 +160,7 @@ class Downlink:
         self._runs: deque[_Run] = deque(maxlen=MAX_RUNS)
         self._cache: PacketCache | None = None
         self._resend: _Resend | None = None
+        self._reported = (self._index, self._index)
         self._last_timestamp: int | None = None
 
     # What the fan-out calls
@@ -253,8 +254,14 @@ class Downlink:
         return report.serialize() + SourceDescription(names).serialize()
 
     def send_report(self, *, now: float, clock: StreamClock) -> None:
-        """Call once a second, and first right after the downlink was added."""
+        """Call every second or two, and first right after the downlink was added."""
         self._send_control(self.sender_report(now=now, clock=clock))
+        # What was sent before the last report but one is too old to be asked for. Its runs would
+        # keep the cache of a track alive that has long ended.
+        expired, last = self._reported
+        self._reported = (last, self._index)
+        while len(self._runs) > 1 and self._runs[1].start <= expired:
+            self._runs.popleft()
 
     def send_goodbye(self, *, now: float, clock: StreamClock) -> None:
         """Tells the viewer that the track ends."""

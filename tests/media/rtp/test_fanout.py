@@ -17,6 +17,7 @@ from media.webrtc.srtp import SrtpProfile
 from tests.support.rtp import (
     PPS,
     SPS,
+    Clock,
     Deferred,
     Viewer,
     catch_up,
@@ -416,6 +417,25 @@ def test_a_viewer_moves_at_once_when_the_other_rendition_has_ended() -> None:
         *(nals(number) for number in range(5)),
         *(nals(number, size=500) for number in range(5)),
     ]
+
+
+def test_a_viewer_who_moved_lets_go_of_the_track_it_left() -> None:
+    """What can no longer be asked for would keep the cache of an ended track in memory."""
+    source, rendition, viewer = video(), video(), Viewer()
+    source.on_unit(picture(0))
+    rendition.on_unit(picture(0, size=500))
+    source.add(viewer.downlink, now=0.0)
+    rendition.take_over(viewer.downlink, source, now=1.0, at_once=True)
+
+    viewer.downlink.on_nack((100,), now=1.1)
+    for report in range(3):
+        rendition.on_unit(picture(report + 1, size=500))
+        viewer.downlink.send_report(now=101.5 * report, clock=Clock())
+    viewer.downlink.on_nack((101,), now=4.0)
+    newest = 100 + viewer.downlink.stats.packets - 1
+    viewer.downlink.on_nack((newest,), now=4.0)
+
+    assert viewer.downlink.stats.retransmitted == 2
 
 
 def test_a_change_of_mind_before_the_keyframe_comes() -> None:
