@@ -34,6 +34,9 @@ from media.rtmp.values import Value
 MAX_HELD: Final = 1 << 20
 """Bytes of messages kept while the answer to a publish is not there yet."""
 
+MAX_SETUP_BYTES: Final = 4 << 20
+"""Bytes that a peer may have us read without being a publisher."""
+
 MAX_MESSAGE_STREAMS: Final = 16
 _PING_REQUEST: Final = 6
 _CONTROL: Final = 2
@@ -124,6 +127,7 @@ class RtmpConnection:
         self._deadline = now + self._limits.setup_timeout_s
         self._heard = now
         self._received = 0
+        self._setup_bytes = 0
         self._acknowledged = 0
         self._ack_window = _WINDOW
         self._streams = 0
@@ -142,6 +146,10 @@ class RtmpConnection:
         if self.state is State.CLOSING:
             return
         self._received += len(data)
+        if self.state is not State.PUBLISHING:
+            self._setup_bytes += len(data)
+            if self._setup_bytes > MAX_SETUP_BYTES:
+                raise PeerError("much said and nothing published", code="too_much")
         if self.state is State.HANDSHAKE:
             rest = self._handshake.receive(data)
             self._out.append(self._handshake.data_to_send())
@@ -192,6 +200,7 @@ class RtmpConnection:
         if self.state is not State.AUTHORIZING:
             return
         self.state = State.PUBLISHING
+        self._setup_bytes = 0
         self._heard = now
         self._demuxer = FlvDemuxer()
         self._send(_CONTROL, replies.stream_begin(self._publishing_on))

@@ -398,6 +398,21 @@ def test_many_small_messages_held_are_bounded_too() -> None:
         exchange(client, connection, accept=False)
 
 
+def test_what_is_read_without_publishing_is_bounded() -> None:
+    connection = server()
+    connection.receive(SHAKEN, now=0)
+    writer = ChunkWriter()
+    connection.receive(writer.write(3, command("connect", 1, {"app": "live"})), now=0)
+    straggler = writer.write(4, Message(MessageType.VIDEO, 1, 0, bytes(1 << 20)))
+
+    for _ in range(3):
+        connection.receive(straggler, now=0)
+
+    with pytest.raises(PeerError) as raised:
+        connection.receive(straggler, now=0)
+    assert raised.value.code == "too_much"
+
+
 # Time
 
 
