@@ -34,6 +34,7 @@ WATCHABLE_WITHIN: Final = 2.0
 """Seconds that an offer waits for the first picture of a stream that has just begun."""
 
 MAX_WAITING: Final = 256
+MAX_ATTEMPTS: Final = 16
 
 
 class NotLive(AppError):
@@ -105,15 +106,8 @@ class WebRtcService:
         self._hosts = self._config.hosts or detect_hosts()
         bind = self._config.bind or ("::" if any(map(_is_ipv6, self._hosts)) else "0.0.0.0")
         self._dual_stack = _is_ipv6(bind)
-        udp = UdpPort(loop, self._endpoint.receive)
-        udp.open(bind, self._config.port)
-        self._udp = udp
+        udp = self._udp = await self._bind(loop, bind)
         self._endpoint.open(udp)
-        try:
-            await self._tcp.open(None if bind == "::" else bind, udp.number)
-        except OSError:
-            udp.close()
-            raise
         if not self._config.bind:
             for host in self._hosts:
                 udp.also_at(host)
@@ -253,6 +247,22 @@ class WebRtcService:
         }
 
     # Inside
+
+    async def _bind(self, loop: asyncio.AbstractEventLoop, host: str) -> UdpPort:
+        """UDP and TCP on one number; when any will do, one that is free in both."""
+        attempts = MAX_ATTEMPTS if self._config.port == 0 else 1
+        while True:
+            attempts -= 1
+            udp = UdpPort(loop, self._endpoint.receive)
+            udp.open(host, self._config.port)
+            try:
+                await self._tcp.open(None if host == "::" else host, udp.number)
+            except OSError:
+                udp.close()
+                if not attempts:
+                    raise
+            else:
+                return udp
 
     def _check_room_for_more(self, remote: str | None) -> None:
         if self._draining or len(self._viewers) >= self._config.max_viewers:
