@@ -134,4 +134,7 @@ window.vitrine = {
 
 draw();
 player.setSound(remembered());
-player.start();
+// Videos that wait for their first frame hold up the page's load event, and with it the browser's
+// sign that the page is there. All that the page needs has been loaded by now, so this costs nothing.
+if (document.readyState === "complete") player.start();
+else addEventListener("load", () => player.start(), { once: true });
