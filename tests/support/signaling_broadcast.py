@@ -203,7 +203,7 @@ async def live_hls(folder: Path) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(20):
             # A file that appears is all that ffmpeg tells.
-            while not await asyncio.to_thread((folder / "index.m3u8").exists):  # noqa: ASYNC110
+            while not await asyncio.to_thread((folder / "index.m3u8").exists):
                 await asyncio.sleep(0.1)
         yield
     finally:
