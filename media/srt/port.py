@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -34,6 +35,14 @@ MAX_DATAGRAM: Final = 2048
 SOCKET_BUFFER: Final = 4 << 20
 TICK_S: Final = 0.002
 """The timer is not set finer than this: what falls due together is done together."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublisherFigures:
+    """How a publisher's connection and its MPEG-TS fare."""
+
+    connection: ConnectionStats
+    continuity_errors: int
 
 
 class SrtPort:
@@ -71,13 +80,14 @@ class SrtPort:
     def connections(self) -> int:
         return len(self._sessions)
 
-    def publishers(self) -> dict[str, ConnectionStats]:
+    def publishers(self) -> dict[str, PublisherFigures]:
         """Figures of the connections that publish, by room."""
-        found: dict[str, ConnectionStats] = {}
+        found: dict[str, PublisherFigures] = {}
         for connection, session in self._sessions.items():
             stats = self._listener.stats(connection)
             if isinstance(session, IngestSession) and session.publication and stats:
-                found[session.publication.stream.room] = stats
+                figures = PublisherFigures(stats, session.continuity_errors)
+                found[session.publication.stream.room] = figures
         return found
 
     async def close(self) -> None:

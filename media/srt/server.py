@@ -5,10 +5,9 @@ import socket
 
 from configs.kernel.clock import Clock, SystemClock
 from media.hub import Hub, PublishGrant, StreamKeys
-from media.srt.connection import ConnectionStats
 from media.srt.gate import Gate
 from media.srt.listener import ListenerConfig
-from media.srt.port import SOCKET_BUFFER, SrtPort
+from media.srt.port import SOCKET_BUFFER, PublisherFigures, SrtPort
 
 
 class SrtServer:
@@ -64,7 +63,7 @@ class SrtServer:
     def connections(self) -> int:
         return sum(port.connections for port in self._ports)
 
-    def publishers(self) -> dict[str, ConnectionStats]:
+    def publishers(self) -> dict[str, PublisherFigures]:
         """Figures of all connections that publish, by room."""
         return {room: stats for port in self._ports for room, stats in port.publishers().items()}
 

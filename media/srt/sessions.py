@@ -11,12 +11,13 @@ from media.errors import UnsupportedCodec
 from media.hub import Publication
 from media.mpegts.demuxer import TsDemuxer
 from media.mpegts.muxer import TsMuxer
-from media.stream import AUDIO, VIDEO, Stream
+from media.stream import AUDIO, VIDEO, Notice, Stream
 from media.subscription import Subscription
 from media.units import AccessUnit, Track, TrackId
 
 log = structlog.get_logger(__name__)
 
+HOPELESS_BYTES: Final = 1 << 20
 SRT_PAYLOAD: Final = 7 * 188
 """Seven transport packets, as everybody sends them."""
 
@@ -26,12 +27,20 @@ class IngestSession:
 
     def __init__(self) -> None:
         self._demuxer = TsDemuxer()
+        self._hopeless_after = HOPELESS_BYTES
+        self._unsupported: tuple[str, ...] = ()
         self.publication: Publication | None = None
         self.connection: int | None = None
 
     def feed(self, payload: bytes) -> None:
-        """Raises PeerError when what comes is hopeless as MPEG-TS."""
+        """Raises PeerError when what comes holds no track that we know, and has not for long."""
         self._publish(self._demuxer.feed(payload))
+        if self._hopeless_after > 0:
+            self._hopeless_after -= len(payload)
+            if self._demuxer.tracks:
+                self._hopeless_after = 0
+            elif self._hopeless_after <= 0:
+                raise PeerError("no MPEG-TS with a track that we know")
 
     def ended(self, reason: str) -> None:
         if self.publication is not None:
@@ -46,6 +55,15 @@ class IngestSession:
         publication = self.publication
         if publication is None:
             return
+        unsupported = tuple(self._demuxer.unsupported)
+        if unsupported != self._unsupported:
+            self._unsupported = unsupported
+            publication.stream.notify(
+                Notice(
+                    "unsupported_track",
+                    f"Left out: {', '.join(unsupported)}. Send H.264 or HEVC with AAC or Opus.",
+                )
+            )
         for item in items:
             if isinstance(item, Track):
                 publication.set_track(item)
