@@ -94,6 +94,11 @@ class Publication:
             self._own[track.id] = track
             self._stream.set_track(track)
 
+    def remove_track(self, track: TrackId) -> None:
+        """The publisher has stopped sending this track and goes on with the others."""
+        if self.active and self._own.pop(track, None) is not None:
+            self._stream.remove_track(track)
+
     def write(self, unit: AccessUnit) -> None:
         """A unit with the publisher's own timestamps."""
         if not self.active or unit.track not in self._own:
@@ -193,6 +198,13 @@ class Hub:
             continued=stream is not None,
         )
         return publication
+
+    def evict(self, room: str, reason: str) -> None:
+        """Sends the room's publisher away; the stream waits for the next one as for any other."""
+        publication = self._publications.get(room)
+        if publication is not None:
+            publication.evict(reason)
+            self.publication_closed(publication, reason)
 
     def end(self, room: str, reason: str) -> None:
         """Ends a room's stream now, without a grace period."""

@@ -291,6 +291,7 @@ def _addresses(settings: Settings) -> Addresses:
         rtmp_port=settings.media.rtmp_port,
         srt_port=settings.media.srt_port,
         public_url=settings.server.public_url,
+        srt_passphrase=settings.media.srt_passphrase,
     )
 
 

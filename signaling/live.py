@@ -38,7 +38,7 @@ class LiveRooms(Protocol):
     def viewers(self, room: str) -> int: ...
 
     def kick(self, room: str) -> None:
-        """Ends the room's stream, if there is one, and closes its publisher's connection."""
+        """Closes the connection of the room's publisher, if there is one; viewers may stay."""
         ...
 
 
@@ -67,4 +67,4 @@ class HubRooms:
         return self._viewers(room)
 
     def kick(self, room: str) -> None:
-        self._hub.end(room, "the stream key was changed")
+        self._hub.evict(room, "the stream key was changed")

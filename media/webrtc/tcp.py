@@ -10,7 +10,7 @@ import itertools
 import struct
 from collections import Counter
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
@@ -67,8 +67,8 @@ class TcpStream(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self.dropped = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, base: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", base)  # uvloop's has the methods, not the base class
         peer = transport.get_extra_info("peername")
         self._transport = transport
         if not peer or not self._server.admit(peer[0], self):
@@ -85,7 +85,8 @@ class TcpStream(asyncio.Protocol):
         try:
             datagrams = self._deframer.receive(data)
         except PeerError as error:
-            log.info("webrtc.tcp_dropped", peer=self._path.host, code=error.code)
+            peer = f"{self._path.host}:{self._path.port}"
+            log.info("webrtc.tcp_dropped", peer=peer, code=error.code)
             self.abort()
             return
         for datagram in datagrams:

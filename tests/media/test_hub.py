@@ -162,6 +162,32 @@ def test_a_jump_of_the_publishers_clock_is_a_gap() -> None:
     assert recorder.names() == ["track", "gap", "unit"]
 
 
+def test_evicting_a_publisher_keeps_the_stream_for_the_next() -> None:
+    rig = Rig()
+    publication = rig.publish()
+
+    rig.hub.evict("demo", "the key was changed")
+    rig.hub.evict("none", "there is nobody")
+
+    assert rig.kicked == ["the key was changed"]
+    assert publication.stream.phase is Phase.GRACE
+    assert rig.publish().stream is publication.stream
+
+
+def test_a_track_that_its_publisher_lets_go_is_gone_for_listeners() -> None:
+    rig = Rig()
+    publication = rig.publish()
+    publication.set_track(video_track())
+    publication.set_track(audio_track())
+    recorder = Recorder(publication.stream)
+
+    publication.remove_track(AUDIO)
+    publication.remove_track(AUDIO)
+    publication.write(unit(0, track=AUDIO))
+
+    assert recorder.heard[2:] == [("removed", AUDIO)]
+
+
 def test_end_stops_a_room_at_once() -> None:
     rig = Rig()
     publication = rig.publish()

@@ -44,12 +44,14 @@ def test_a_live_room_tells_its_tracks_publisher_and_notices() -> None:
     assert status.notices == (Notice("quiet", "There is no picture."),)
 
 
-def test_kicking_closes_the_publisher_and_ends_the_stream() -> None:
+def test_kicking_closes_the_publisher_and_leaves_viewers_their_stream() -> None:
     _, rooms, kicks, _ = on_air()
 
     rooms.kick("one")
     rooms.kick("two")
 
     assert kicks == ["the stream key was changed"]
-    assert rooms.status("one") is None
-    assert list(rooms.live()) == []
+    status = rooms.status("one")
+    assert status is not None
+    assert (status.phase, status.publisher) == (Phase.GRACE, None)
+    assert list(rooms.live()) == ["one"]
