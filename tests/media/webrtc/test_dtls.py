@@ -1,3 +1,4 @@
+import random
 import time
 
 import pytest
@@ -240,8 +241,9 @@ def test_garbage_does_not_disturb_a_connection(blobs: list[bytes]) -> None:
 
 
 @settings(max_examples=30)
-@given(st.data())
-def test_mutated_handshakes_end_or_fail_cleanly(data: st.DataObject) -> None:
+@given(st.integers(0, 1 << 32))
+def test_mutated_handshakes_end_or_fail_cleanly(seed: int) -> None:
+    rng = random.Random(seed)  # OpenSSL draws numbers, too, so the strategy cannot draw as it goes.
     context = server_context(CERTIFICATE)
     client = DtlsClient(certificate=CERTIFICATE)
     server = DtlsServer(context, [client.fingerprint], now=0.0)
@@ -250,8 +252,8 @@ def test_mutated_handshakes_end_or_fail_cleanly(data: st.DataObject) -> None:
         for _ in range(6):
             for datagram in client.datagrams():
                 changed = bytearray(datagram)
-                for position in data.draw(st.lists(st.integers(0, len(datagram) - 1), max_size=2)):
-                    changed[position] ^= data.draw(st.integers(1, 255))
+                for _ in range(rng.randrange(3)):
+                    changed[rng.randrange(len(changed))] ^= rng.randrange(1, 256)
                 server.receive_datagram(bytes(changed), now=0.0)
             for datagram in server.data_to_send():
                 client.receive(datagram)
