@@ -50,6 +50,32 @@ async def test_rtmp_to_a_browser(tmp_path: Path) -> None:
     assert not [line for line in server.log if "Traceback" in line]
 
 
+ONLY_TCP = """
+const set = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function ({type, sdp}) {
+  const lines = sdp.split("\\r\\n").filter((line) => !/^a=candidate:.* udp /i.test(line));
+  return set.call(this, {type, sdp: lines.join("\\r\\n")});
+};
+"""
+
+
+async def test_a_browser_that_udp_does_not_reach_watches_by_tcp(tmp_path: Path) -> None:
+    async with (
+        serve(tmp_path) as server,
+        pushing(push_command(server.first_run["rtmp"])),
+        page_at(f"{server.http}/") as page,
+    ):
+        await page.add_init_script(ONLY_TCP)
+        await page.goto(f"{server.http}/r/demo")
+        await wait_playing(page, "webrtc")
+        seen = await watch(page, 10)
+        joined = [line for line in server.log if "whep.viewer_joined" in line]
+
+    assert seen["decoded"] >= 0.95 * FRAME_RATE * seen["seconds"]
+    assert seen["energy"] > 0.01
+    assert '"transport": "tcp' in joined[-1]
+
+
 async def test_srt_with_a_passphrase_to_a_browser_and_a_wrong_one_is_refused(
     tmp_path: Path,
 ) -> None:
