@@ -15,8 +15,8 @@ Theory of operation. A downlink is in one of three places:
 - **Live**: every frame goes out in the call that brought it, as one `sendmsg` a viewer.
 - **Fairness**: no call handles more than about `TURN` packets (2 to 3 ms). What is left of a frame
   is passed to `defer` (`loop.call_soon`), so the loop reads its sockets in between: a keyframe of
-  50 kB to 1000 viewers is 43 turns of 2 ms, not one of 90 ms. Frames queue up behind it in order, up to
-  `MAX_BEHIND`; beyond that the machine cannot keep up and all wait for the next keyframe.
+  50 kB to 1000 viewers is 43 turns of 2 ms, not one of 90 ms. Frames queue up behind it in order,
+  up to `MAX_BEHIND`; beyond that the machine cannot keep up and all wait for the next keyframe.
 
 No I/O and no clock of its own: whoever owns it calls `handle_timer` when `next_timer` is due.
 """

@@ -1,6 +1,7 @@
 """Builders and the other end of RTP: a viewer that decrypts, asks again for what it misses, and
 puts the frames together."""
 
+import itertools
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -38,6 +39,13 @@ def picture(number: int, *, size: int = 3000, every: int = 30) -> AccessUnit:
     body = random.Random(number).randbytes(size - 1)
     nal = (b"\x65" if keyframe else b"\x41") + body
     return unit(nal, pts=number * 3000, keyframe=keyframe)
+
+
+def nals(number: int, *, size: int = 3000, every: int = 30) -> list[bytes]:
+    """What a viewer must have of `picture(number)`."""
+    payload = picture(number, size=size, every=every).payload
+    sets = [SPS, PPS] if number % every == 0 else []
+    return [*sets, payload[4:]]
 
 
 def keys(profile: SrtpProfile, seed: int) -> SrtpKeys:
@@ -181,6 +189,11 @@ def unwrap_rtx(packet: RtpPacket, *, ssrc: int, payload_type: int) -> RtpPacket:
     )
 
 
+def steps(viewer: Viewer) -> list[int]:
+    times = [packet.timestamp for packet in viewer.ordered()]
+    return [(b - a) & 0xFFFFFFFF for a, b in itertools.pairwise(times)]
+
+
 def frames(packets: Iterable[RtpPacket]) -> list[list[RtpPacket]]:
     """Packets by timestamp; a frame must end with the marker."""
     grouped: list[list[RtpPacket]] = []
@@ -306,6 +319,10 @@ class Deferred:
     def turn(self) -> None:
         self.turns += 1
         self.calls.pop(0)()
+
+
+def video(defer: Deferred | None = None, *, turn: int = 1024) -> TrackFanout:
+    return TrackFanout(h264_track(), defer=defer or Deferred(), turn=turn)
 
 
 def catch_up(fanout: TrackFanout, *, now: float) -> float:
