@@ -108,7 +108,7 @@ class WebRtcService:
         self._dual_stack = _is_ipv6(bind)
         udp = self._udp = await self._bind(loop, bind)
         self._endpoint.open(udp)
-        if not self._config.bind:
+        if not self._bound_to_one:
             for host in self._hosts:
                 udp.also_at(host)
         log.info("webrtc.listening", port=udp.number, hosts=list(self._hosts))
@@ -248,6 +248,11 @@ class WebRtcService:
 
     # Inside
 
+    @property
+    def _bound_to_one(self) -> bool:
+        """Whether only one address of this machine is wanted."""
+        return self._config.bind not in ("", "0.0.0.0", "::")
+
     async def _bind(self, loop: asyncio.AbstractEventLoop, host: str) -> UdpPort:
         """UDP and TCP on one number; when any will do, one that is free in both."""
         attempts = MAX_ATTEMPTS if self._config.port == 0 else 1
@@ -327,7 +332,9 @@ class WebRtcService:
             if (
                 reached_at not in hosts
                 and (self._dual_stack or not _is_ipv6(reached_at))
-                and (self._config.bind or (self._udp is not None and self._udp.also_at(reached_at)))
+                and (
+                    self._bound_to_one or (self._udp is not None and self._udp.also_at(reached_at))
+                )
             ):
                 hosts.insert(0, reached_at)
         return [Candidate(host, self.port) for host in hosts]
