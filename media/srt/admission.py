@@ -13,7 +13,7 @@ time. What is kept is bounded, in all and for each address.
 import ipaddress
 import os
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,6 +54,14 @@ class ConnectionRequested:
     stream_id: str
     address: Address
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallerRefused:
+    """A caller was refused before the shell was asked, or because the shell took too long."""
+
+    address: Address
+    rejection: Rejection
 
 
 @dataclass(slots=True)
@@ -114,7 +122,7 @@ class Admission:
 
     def conclude(
         self, handshake: Handshake, timestamp: int, caller: Caller, *, full: bool, now: float
-    ) -> ConnectionRequested | None:
+    ) -> ConnectionRequested | CallerRefused | None:
         """A conclusion whose caller has no connection yet; `full`: there is room for no more.
 
         Raises PeerError when its cookie is not ours.
@@ -130,7 +138,7 @@ class Admission:
         rejection = unsupported(handshake) or self._no_room(caller, full)
         if rejection is not None:
             self._remember(rejection, handshake, caller, now)
-            return None
+            return CallerRefused(caller[0], rejection)
         self._last_request += 1
         request = self._last_request
         capabilities = Capabilities.parse(handshake.extensions[ExtensionType.HSREQ])
@@ -176,12 +184,14 @@ class Admission:
         oldest = next(iter(self._pending.values()), None)
         return oldest.arrived + self._half_open_s if oldest is not None else None
 
-    def handle_timer(self, *, now: float) -> None:
+    def handle_timer(self, *, now: float) -> Iterator[CallerRefused]:
+        """Gives the callers that waited too long."""
         while self._pending:
             request, oldest = next(iter(self._pending.items()))
             if now < oldest.arrived + self._half_open_s:
                 break
             self.refuse(request, Rejection.TIMEOUT, now=now)
+            yield CallerRefused(oldest.caller[0], Rejection.TIMEOUT)
         while self._refused:
             caller, (_, until) = next(iter(self._refused.items()))
             if now < until:

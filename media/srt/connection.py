@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from configs.kernel.errors import PeerError
+from media.srt.acks import ACK_S, NEVER, Acknowledger
 from media.srt.crypto import STATE_BAD_SECRET, KeyRing
 from media.srt.delivery import DeliveryClock
 from media.srt.handshake import FLOW_WINDOW, ExtensionType
@@ -39,13 +40,9 @@ from media.srt.receiver import Delivery, Receiver
 from media.srt.rtt import RoundTrip
 from media.srt.sender import Sender
 
-ACK_S: Final = 0.01
-LIGHT_ACK_PACKETS: Final = 64
 MIN_NAK_S: Final = 0.02
 KEEPALIVE_S: Final = 1.0
-RATE_WINDOW_S: Final = 1.0
 KEY_CHANGE_S: Final = 0.1
-NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,25 +112,14 @@ class Connection:
             timestamp=self.timestamp,
         )
         self._rtt = RoundTrip()
+        self._acks = Acknowledger(self._receiver, self._rtt, now=now)
         self._out: deque[bytes] = deque()
         self._events: deque[PayloadDelivered | ConnectionEnded] = deque()
         self._last_received = now
         self._last_sent = now
-        self._ack_at = NEVER
-        self._ack_sent_at = now
-        self._ack_number = 0
-        self._acked = terms.initial_sequence
-        self._confirmed = terms.initial_sequence
-        self._ack_positions: dict[int, int] = {}
-        self._light = 0
         self._nak_at = NEVER
         self._key_at = NEVER
         self._key_changed = now - KEY_CHANGE_S
-        self._rate_since = now
-        self._rate_packets = 0
-        self._rate_bytes = 0
-        self._packet_rate = 0
-        self._byte_rate = 0
         self.undecryptable = 0
         self.closed = False
 
@@ -178,7 +164,7 @@ class Connection:
         deadline = min(
             self._last_received + self._terms.idle_timeout_s,
             self._last_sent + KEEPALIVE_S,
-            self._ack_at,
+            self._acks.due,
             self._nak_at,
             self._key_at,
         )
@@ -195,7 +181,7 @@ class Connection:
             self._end("peer went silent")
             return
         self._deliver(self._receiver.take_due(now=now))
-        if now >= self._ack_at:
+        if now >= self._acks.due:
             self._send_ack(now)
         if now >= self._nak_at:
             self._send_periodic_nak(now)
@@ -231,17 +217,15 @@ class Connection:
     def _receive_data(self, packet: DataPacket, now: float) -> None:
         receiver = self._receiver
         receiver.store(packet, now=now)
-        self._ack_at = min(self._ack_at, max(self._ack_sent_at + ACK_S, now))
+        self._acks.changed(now=now)
         losses = receiver.fresh_losses(now=now)
         if losses:
             self._control(ControlType.NAK, now, body=pack_losses(losses))
         if self._nak_at == NEVER and receiver.missing:
             self._nak_at = now + self._nak_interval
-        self._light += 1
-        if self._light >= LIGHT_ACK_PACKETS:
-            self._light = 0
-            body = Acknowledgement(receiver.acknowledged, full=False).serialize()
-            self._control(ControlType.ACK, now, body=body)
+        light = self._acks.light()
+        if light is not None:
+            self._control(ControlType.ACK, now, body=light.serialize())
 
     def _deliver(self, deliveries: Iterable[Delivery]) -> None:
         payloads: list[bytes] = []
@@ -266,48 +250,10 @@ class Connection:
         return self._keys.decrypt(packet.key, packet.sequence, packet.payload)
 
     def _send_ack(self, now: float) -> None:
-        self._ack_at = NEVER
-        position = self._receiver.position
-        if position <= self._confirmed and position <= self._acked:
-            return
-        repeat_after = max(self._rtt.span, ACK_S)
-        if position == self._acked and now < self._ack_sent_at + repeat_after:
-            self._ack_at = self._ack_sent_at + repeat_after
-            return
-        self._measure_rate(now)
-        self._acked = position
-        self._ack_sent_at = now
-        self._ack_number = self._ack_number % 0x7FFF_FFFF + 1
-        self._light = 0
-        acknowledgement = Acknowledgement(
-            self._receiver.acknowledged,
-            True,
-            min(int(self._rtt.mean * 1e6), TIMESTAMP_MASK),
-            min(int(self._rtt.variance * 1e6), TIMESTAMP_MASK),
-            self._receiver.available,
-            self._packet_rate,
-            max(self._packet_rate, 1000),
-            self._byte_rate,
-        )
-        self._rtt.sent(self._ack_number, now=now)
-        self._ack_positions[self._ack_number] = position
-        if len(self._ack_positions) > LIGHT_ACK_PACKETS:
-            del self._ack_positions[next(iter(self._ack_positions))]
-        body = acknowledgement.serialize()
-        self._control(ControlType.ACK, now, info=self._ack_number, body=body)
-        # Comes again unless the ACKACK arrives; with new data it comes sooner.
-        self._ack_at = now + repeat_after
-
-    def _measure_rate(self, now: float) -> None:
-        elapsed = now - self._rate_since
-        if elapsed < RATE_WINDOW_S:
-            return
-        receiver = self._receiver
-        self._packet_rate = int((receiver.received - self._rate_packets) / elapsed)
-        self._byte_rate = int((receiver.bytes_received - self._rate_bytes) / elapsed)
-        self._rate_since = now
-        self._rate_packets = receiver.received
-        self._rate_bytes = receiver.bytes_received
+        acknowledgement = self._acks.full(now=now)
+        if acknowledgement is not None:
+            number, body = acknowledgement
+            self._control(ControlType.ACK, now, info=number, body=body.serialize())
 
     @property
     def _nak_interval(self) -> float:
@@ -338,14 +284,9 @@ class Connection:
         self._send_due(now)
 
     def _on_ackack(self, packet: ControlPacket, now: float) -> None:
-        sample = self._rtt.answered(packet.info, now=now)
-        position = self._ack_positions.pop(packet.info, None)
-        if sample is None or position is None:
-            return
-        self._clock.observe(packet.timestamp, rtt=sample, now=now)
-        self._confirmed = max(self._confirmed, position)
-        if self._confirmed >= self._receiver.position:
-            self._ack_at = NEVER
+        sample = self._acks.answered(packet.info, now=now)
+        if sample is not None:
+            self._clock.observe(packet.timestamp, rtt=sample, now=now)
 
     def _on_nak(self, packet: ControlPacket, now: float) -> None:
         losses = parse_losses(packet.body)
@@ -357,7 +298,7 @@ class Connection:
 
     def _on_drop_request(self, packet: ControlPacket, now: float) -> None:
         self._receiver.forget(*parse_range(packet.body))
-        self._ack_at = min(self._ack_at, now)
+        self._acks.changed(now=now)
 
     def _on_shutdown(self, packet: ControlPacket, now: float) -> None:
         self._end("peer closed the connection")

@@ -13,7 +13,14 @@ from heapq import heappop, heappush
 from typing import Final
 
 from configs.kernel.errors import PeerError
-from media.srt.admission import Address, Admission, Caller, ConnectionRequested, Pending
+from media.srt.admission import (
+    Address,
+    Admission,
+    Caller,
+    CallerRefused,
+    ConnectionRequested,
+    Pending,
+)
 from media.srt.connection import Connection, ConnectionStats, PayloadDelivered, Terms
 from media.srt.crypto import Entropy
 from media.srt.handshake import (
@@ -65,7 +72,7 @@ class ConnectionClosed:
     reason: str
 
 
-ListenerEvent = ConnectionRequested | ConnectionPayload | ConnectionClosed
+ListenerEvent = ConnectionRequested | CallerRefused | ConnectionPayload | ConnectionClosed
 
 
 @dataclass(slots=True)
@@ -137,7 +144,7 @@ class Listener:
         return due if deadline is None else min(deadline, due)
 
     def handle_timer(self, *, now: float) -> None:
-        self._admission.handle_timer(now=now)
+        self._events.extend(self._admission.handle_timer(now=now))
         while self._timers and self._timers[0][0] <= now:
             due, local_id = heappop(self._timers)
             established = self._connections.get(local_id)

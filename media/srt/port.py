@@ -13,7 +13,7 @@ from configs.kernel.errors import PeerError
 from configs.kernel.tasks import TaskSupervisor
 from media.errors import PublishRefused
 from media.hub import Hub, PublishGrant
-from media.srt.admission import Address, ConnectionRequested
+from media.srt.admission import Address, CallerRefused, ConnectionRequested
 from media.srt.connection import ConnectionStats
 from media.srt.errors import SrtRefused
 from media.srt.gate import Gate, PlayAllowed, PublishAllowed, rejection_of
@@ -152,6 +152,9 @@ class SrtPort:
                 _ = self._tasks.spawn("srt.admission", self._admit(event))
             case ConnectionClosed(connection, reason):
                 self._end(connection, reason)
+            case CallerRefused(address, rejection):
+                code, why = int(rejection), rejection.name.lower()
+                log.info("srt.refused", peer=_display(address), code=code, reason=why)
 
     def _feed(self, connection: int, payload: bytes) -> None:
         session = self._sessions.get(connection)
@@ -169,7 +172,8 @@ class SrtPort:
             session.ended(reason)
         elif session is not None:
             session.close()
-        log.info("srt.closed", peer=remote, reason=reason)
+        room = session.room if session is not None else ""
+        log.info("srt.closed", room=room, peer=remote, reason=reason)
 
     def _kick(self, connection: int | None, reason: str) -> None:
         if connection is not None:
@@ -214,10 +218,10 @@ class SrtPort:
             _ = self._tasks.spawn("srt.play", self._play(connection, session))
         self._sessions[connection] = session
         self._remotes[connection] = remote
-        log.info("srt.accepted", room=allowed.room, peer=remote, mode=type(session).__name__)
+        log.info("srt.accepted", room=allowed.room, peer=remote, mode=session.mode)
 
     def _publish(self, grant: PublishGrant, remote: str, version: int) -> IngestSession:
-        session = IngestSession()
+        session = IngestSession(grant.room)
         encoder = f"SRT {version >> 16 & 0xFF}.{version >> 8 & 0xFF}.{version & 0xFF}"
         try:
             session.publication = self._hub.publish(

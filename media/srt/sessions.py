@@ -25,7 +25,10 @@ SRT_PAYLOAD: Final = 7 * 188
 class IngestSession:
     """MPEG-TS from a publisher into its publication."""
 
-    def __init__(self) -> None:
+    mode = "publish"
+
+    def __init__(self, room: str) -> None:
+        self.room = room
         self._demuxer = TsDemuxer()
         self._hopeless_after = HOPELESS_BYTES
         self._unsupported: tuple[str, ...] = ()
@@ -74,11 +77,13 @@ class IngestSession:
 class PlaySession:
     """A stream as MPEG-TS to a reader; `send` takes one packet's payload."""
 
+    mode = "request"
+
     def __init__(self, stream: Stream, send: Callable[[bytes], None]) -> None:
         self._subscription = Subscription(stream, tracks=(VIDEO, AUDIO))
         self._muxer = TsMuxer()
         self._send = send
-        self._room = stream.room
+        self.room = stream.room
         self._carried: set[TrackId] = set()
         self._rest = bytearray()
 
@@ -103,7 +108,7 @@ class PlaySession:
             self._muxer.set_track(track)
         except (UnsupportedCodec, PeerError) as error:
             self._carried.discard(track.id)
-            log.info("srt.track_left_out", room=self._room, track=track.id, reason=str(error))
+            log.info("srt.track_left_out", room=self.room, track=track.id, reason=str(error))
         else:
             self._carried.add(track.id)
 

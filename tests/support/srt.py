@@ -8,15 +8,27 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
-from media.srt.admission import Address, ConnectionRequested
+from media.srt.admission import Address, CallerRefused, ConnectionRequested
 from media.srt.caller import CallerConfig, CallerConnection, CallerEvent
 from media.srt.connection import PayloadDelivered
+from media.srt.handshake import (
+    CONCLUSION,
+    INDUCTION,
+    LIVE,
+    Capabilities,
+    ExtensionType,
+    Handshake,
+    extension_flags,
+)
 from media.srt.listener import ConnectionClosed, ConnectionPayload, Listener, ListenerConfig
+from media.srt.packets import ControlPacket, ControlType, parse
 from tests.support.bad_wire import BadWire, Weather
 
 SERVER: Final[Address] = ("192.0.2.1", 8890)
 CALLER: Final[Address] = ("198.51.100.7", 40_000)
 STRANGER: Final[Address] = ("203.0.113.9", 9)
+
+ORDINARY: Final = Capabilities(0x010501, LIVE, 120, 120)
 
 Accept = Callable[["SrtWorld", ConnectionRequested], None]
 
@@ -49,6 +61,7 @@ class SrtWorld:
         self.callers: dict[Address, CallerConnection] = {}
         self.connections: list[int] = []
         self.requests: list[ConnectionRequested] = []
+        self.refused: list[CallerRefused] = []
         self.payloads: list[tuple[float, ConnectionPayload]] = []
         self.closed: list[tuple[float, ConnectionClosed]] = []
         self.caller_events: list[tuple[float, CallerEvent]] = []
@@ -117,6 +130,8 @@ class SrtWorld:
                 case ConnectionRequested():
                     self.requests.append(event)
                     self.on_request(self, event)
+                case CallerRefused():
+                    self.refused.append(event)
                 case ConnectionPayload():
                     self.payloads.append((self.now, event))
                 case ConnectionClosed():
@@ -138,3 +153,53 @@ class SrtWorld:
         caller = self.callers.get(address)
         if caller is not None:
             caller.receive_datagram(data, now=self.now)
+
+
+def hold(world: SrtWorld, event: ConnectionRequested) -> None:
+    """A shell that has not made up its mind."""
+
+
+def events(world: SrtWorld) -> list[object]:
+    return [event for _, event in world.caller_events]
+
+
+def handshake_to(
+    listener: Listener, handshake: Handshake, *, now: float = 1000.0
+) -> list[Handshake]:
+    """The answers to a handshake from CALLER."""
+    packet = ControlPacket(ControlType.HANDSHAKE, 0, 0, body=handshake.serialize())
+    listener.receive_datagram(packet.serialize(), CALLER, now=now)
+    answers = []
+    for data, address in listener.datagrams_to_send():
+        assert address == CALLER
+        answer = parse(data)
+        assert isinstance(answer, ControlPacket)
+        answers.append(Handshake.parse(answer.body))
+    return answers
+
+
+def cookie_from(listener: Listener, *, now: float = 1000.0) -> int:
+    (answer,) = handshake_to(listener, Handshake(4, INDUCTION, 77), now=now)
+    return answer.cookie
+
+
+def conclusion(
+    cookie: int,
+    *,
+    version: int = 5,
+    socket_id: int = 77,
+    capabilities: Capabilities | None = ORDINARY,
+    extra: dict[ExtensionType, bytes] | None = None,
+) -> Handshake:
+    extensions = dict(extra or {})
+    if capabilities is not None:
+        extensions[ExtensionType.HSREQ] = capabilities.serialize()
+    return Handshake(
+        version,
+        CONCLUSION,
+        socket_id,
+        cookie,
+        initial_sequence=5,
+        flags=extension_flags(extensions),
+        extensions=extensions,
+    )
