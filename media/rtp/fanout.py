@@ -320,9 +320,6 @@ class TrackFanout:
 
     # Catching up
 
-    def _pacer(self) -> Pacer:
-        return Pacer(bitrate=self._cache.bitrate())
-
     def _catch_up(self, downlink: Downlink) -> None:
         """Puts it where it begins: the group of pictures, the next frame of sound, or waiting."""
         cache = self._cache

@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 SENDABLE: Final = frozenset({Codec.H264, Codec.HEVC, Codec.AV1, Codec.OPUS})
 
 
+QUIET: Final = 0.5
+"""Seconds without a unit after which a viewer's missing picture is the publisher's silence."""
+
+
 class Audience(Protocol):
     """A viewer as the broadcast knows it."""
 
@@ -48,6 +52,7 @@ class Broadcast:
         self._fanouts: dict[TrackId, TrackFanout] = {}
         self._audience: dict[Audience, None] = {}
         self._waiters: set[asyncio.Future[None]] = set()
+        self._last_unit_at = clock.monotonic()
 
     # Viewers
 
@@ -107,8 +112,12 @@ class Broadcast:
             fanout.remove(downlink)
 
     def restart(self, downlink: Downlink, fanout: TrackFanout) -> None:
-        """The viewer cannot decode: begins again with a keyframe."""
-        fanout.restart(downlink, now=self._clock.monotonic())
+        """The viewer cannot decode: begins again with a keyframe. While nothing comes from the
+        publisher a repeat would only show the past once more."""
+        now = self._clock.monotonic()
+        if now - self._last_unit_at >= QUIET:
+            return
+        fanout.restart(downlink, now=now)
         self._arm()
 
     # Whether it can be joined
@@ -160,6 +169,7 @@ class Broadcast:
             self._tell()
 
     def on_unit(self, unit: AccessUnit) -> None:
+        self._last_unit_at = self._clock.monotonic()
         fanout = self._fanouts.get(unit.track)
         if fanout is not None:
             fanout.on_unit(unit)

@@ -108,7 +108,11 @@ async def measure(url: str, seconds: float, *, without_webrtc: bool) -> list[flo
             await page.add_init_script("delete window.RTCPeerConnection;")
         await page.goto(url)
         await page.evaluate(SAMPLER, {"bits": BITS, "square": SQUARE})
-        await page.wait_for_function("() => window.delays.length > 30", timeout=60_000)
+        deadline = time.monotonic() + 60
+        while await page.evaluate("() => window.delays.length") < FRAME_RATE:
+            if time.monotonic() > deadline:
+                return []
+            await page.wait_for_timeout(200)
         await page.wait_for_timeout(8000)
         await page.evaluate("() => { window.delays.length = 0; }")
         await page.wait_for_timeout(seconds * 1000)

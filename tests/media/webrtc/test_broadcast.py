@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from media.rtp.fanout import RESTART_INTERVAL
 from media.stream import AUDIO, AUDIO_OPUS, VIDEO, VIDEO_WEBRTC, Phase, Stream
 from media.units import AccessUnit, Codec, Kind, Track
-from media.webrtc.broadcast import Broadcast
+from media.webrtc.broadcast import QUIET, Broadcast
 from scripts.bench.clip import clip
 from tests.support.clock import FakeClock
+from tests.support.rtp import Viewer
 from tests.support.streams import audio_track, seconds, unit
 
 
@@ -30,9 +32,14 @@ class Listener:
 
 
 @pytest.fixture
-async def broadcast() -> AsyncIterator[Broadcast]:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def broadcast(clock: FakeClock) -> AsyncIterator[Broadcast]:
     stream = Stream("demo", clock_origin=1000.0, wall_origin=0.0)
-    made = Broadcast(stream, clock=FakeClock(), loop=asyncio.get_running_loop())
+    made = Broadcast(stream, clock=clock, loop=asyncio.get_running_loop())
     stream.attach(made, replay=True)
     yield made
     stream.enter(Phase.ENDED)
@@ -158,3 +165,26 @@ async def test_the_end_is_told_to_everybody(broadcast: Broadcast) -> None:
     broadcast.stream.enter(Phase.ENDED)
 
     assert all(listener.ended for listener in listeners)
+
+
+async def test_a_lost_picture_is_repeated_while_pictures_come_and_not_in_the_publishers_silence(
+    broadcast: Broadcast, clock: FakeClock
+) -> None:
+    viewer = Viewer()
+    broadcast.stream.set_track(avc())
+    broadcast.stream.push(keyframe(0))
+    fanout = broadcast.fanout_for(Kind.VIDEO, Codec.H264)
+    assert fanout is not None
+    broadcast.place(viewer.downlink, fanout, None)
+    first = len(viewer.receive())
+
+    clock.advance(QUIET)
+    broadcast.restart(viewer.downlink, fanout)
+    in_silence = len(viewer.receive())
+    clock.advance(RESTART_INTERVAL)
+    broadcast.stream.push(keyframe(seconds(2)))
+    broadcast.restart(viewer.downlink, fanout)
+
+    assert first > 0
+    assert in_silence == 0
+    assert len(viewer.receive()) == 2 * first
