@@ -86,12 +86,14 @@ class Admission:
         max_per_address: int,
         max_half_open: int,
         own_id: int,
+        key_refresh_packets: int,
         entropy: Entropy = os.urandom,
     ) -> None:
         self._half_open_s = half_open_s
         self._max_per_address = max_per_address
         self._max_half_open = max_half_open
         self._own_id = own_id
+        self._key_refresh = key_refresh_packets
         self._entropy = entropy
         self._cookies = Cookies(entropy(32))
         self._pending: dict[int, Pending] = {}
@@ -158,7 +160,9 @@ class Admission:
             if message is not None or passphrase is not None:
                 rejection = Rejection.UNSECURE
         else:
-            pending.keys = KeyRing(passphrase, entropy=self._entropy)
+            pending.keys = KeyRing(
+                passphrase, refresh_packets=self._key_refresh, entropy=self._entropy
+            )
             rejection = _load(pending.keys, message)
         if rejection is not None:
             self.refuse(request, rejection, now=now)

@@ -8,7 +8,7 @@ from typing import Final
 
 from configs.kernel.errors import PeerError
 from media.srt.connection import Connection, ConnectionEnded, PayloadDelivered, Terms
-from media.srt.crypto import Entropy, KeyRing
+from media.srt.crypto import REFRESH_PACKETS, Entropy, KeyRing
 from media.srt.handshake import (
     CONCLUSION,
     INDUCTION,
@@ -30,8 +30,8 @@ IDLE_TIMEOUT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class CallerConfig:
-    """`key_length` in bytes counts only with a passphrase; the sizes of a key's renewal are there
-    for tests."""
+    """`key_length` in bytes counts only with a passphrase; the key is renewed after
+    `refresh_packets`."""
 
     stream_id: str = ""
     passphrase: str | None = None
@@ -39,8 +39,7 @@ class CallerConfig:
     latency_s: float = 0.12
     connect_timeout_s: float = 3.0
     initial_sequence: int | None = None
-    refresh_packets: int = 1 << 25
-    announce_packets: int = 4000
+    refresh_packets: int = REFRESH_PACKETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,6 @@ class CallerConnection:
             self._keys = KeyRing(
                 config.passphrase,
                 refresh_packets=config.refresh_packets,
-                announce_packets=config.announce_packets,
                 entropy=entropy,
             )
             self._key_message = self._keys.generate(config.key_length)

@@ -129,7 +129,8 @@ class PacketCipher:
 class KeyRing:
     """The stream keys of one connection, both directions; made from a passphrase.
 
-    `REFRESH_PACKETS` and `ANNOUNCE_PACKETS` are the standard's defaults for our own renewals.
+    Our own key is renewed after `refresh_packets`, and announced that much before: the standard's
+    4000 packets, or a third of `refresh_packets` where that is less.
     """
 
     def __init__(
@@ -137,12 +138,11 @@ class KeyRing:
         passphrase: str,
         *,
         refresh_packets: int = REFRESH_PACKETS,
-        announce_packets: int = ANNOUNCE_PACKETS,
         entropy: Entropy = os.urandom,
     ) -> None:
         self._passphrase = passphrase
         self._refresh = refresh_packets
-        self._announce = announce_packets
+        self._announce = min(ANNOUNCE_PACKETS, refresh_packets // 3)
         self._entropy = entropy
         self._receive: dict[int, PacketCipher] = {}
         self._send: dict[int, PacketCipher] = {}

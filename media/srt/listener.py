@@ -22,7 +22,7 @@ from media.srt.admission import (
     Pending,
 )
 from media.srt.connection import Connection, ConnectionStats, PayloadDelivered, Terms
-from media.srt.crypto import Entropy
+from media.srt.crypto import REFRESH_PACKETS, Entropy
 from media.srt.handshake import (
     CONCLUSION,
     INDUCTION,
@@ -45,7 +45,8 @@ IDLE: Final = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
-    """`latency_s` holds for both directions unless the peer asks for more."""
+    """`latency_s` holds for both directions unless the peer asks for more; a key of ours encrypts
+    `key_refresh_packets` before the next one."""
 
     latency_s: float = 0.12
     idle_timeout_s: float = 4.5
@@ -53,6 +54,7 @@ class ListenerConfig:
     max_half_open_per_address: int = 16
     max_half_open: int = 512
     max_connections: int = 1000
+    key_refresh_packets: int = REFRESH_PACKETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,7 @@ class Listener:
             max_per_address=self._config.max_half_open_per_address,
             max_half_open=self._config.max_half_open,
             own_id=self._new_id(),
+            key_refresh_packets=self._config.key_refresh_packets,
             entropy=entropy,
         )
         self.ignored = 0

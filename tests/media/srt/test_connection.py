@@ -101,7 +101,6 @@ def test_keys_are_renewed_without_a_gap(key_length: int) -> None:
         key_length=key_length,
         latency_s=0.6,
         refresh_packets=500,
-        announce_packets=200,
     )
     world, caller = connected(BAD, config, passphrase=PASSPHRASE)
     push(world, caller, 3000)
@@ -158,6 +157,20 @@ def test_the_round_trip_is_measured() -> None:
 def read_back(world: SrtWorld, count: int) -> None:
     for number in range(count):
         world.at(world.now + number * EVERY_S, partial(send_back, world, number))
+
+
+def test_keys_are_renewed_for_a_reader() -> None:
+    settings = ListenerConfig(latency_s=0.8, key_refresh_packets=400)
+    world = SrtWorld(weather=BAD, passphrase=PASSPHRASE, config=settings)
+    caller = world.call(CallerConfig(latency_s=0.8, passphrase=PASSPHRASE))
+    world.run(2)
+    read_back(world, 3000)
+    world.run(15)
+
+    events = [event for _, event in world.read_by_caller()]
+    assert sum(len(event.payload) for event in events) == 3000 * PACKET
+    assert caller.connection is not None
+    assert caller.connection.stats.undecryptable == 0
 
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE])

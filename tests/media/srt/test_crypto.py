@@ -26,7 +26,7 @@ PASSPHRASE = "correct horse battery"
 
 def rings(key_length: int = 16, *, refresh: int = 1 << 25) -> tuple[KeyRing, KeyRing]:
     """A sender's ring and a receiver's that was told its key."""
-    sender = KeyRing(PASSPHRASE, refresh_packets=refresh, announce_packets=4, entropy=entropy(1))
+    sender = KeyRing(PASSPHRASE, refresh_packets=refresh, entropy=entropy(1))
     receiver = KeyRing(PASSPHRASE, entropy=entropy(2))
     receiver.load(sender.generate(key_length))
     return sender, receiver

@@ -74,10 +74,10 @@ async def test_keys_are_renewed_during_a_push(house: SrtHouse) -> None:
 
     renewal = {"kmrefreshrate": 60, "kmpreannounce": 20}
     target = url(house, PUBLISH, passphrase=PASSPHRASE, pbkeylen=16, linger=3, **renewal)
-    status, _, _ = await run(push_command(target, seconds=4))
+    status, _, _ = await run(push_command(target, seconds=2))
 
     assert status == 0
-    assert len([unit for unit in house.units if unit.track == VIDEO]) == 120
+    assert len([unit for unit in house.units if unit.track == VIDEO]) == 60
 
 
 @pytest.mark.parametrize(
