@@ -92,7 +92,8 @@ class Ingest:
 
     async def close(self) -> None:
         for writer in self._writers:
-            writer.transport.abort()
+            if not writer.is_closing():  # Python 3.11.2 cannot abort TLS that was closed twice.
+                writer.transport.abort()
             try:
                 await writer.wait_closed()
             except OSError:
