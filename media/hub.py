@@ -23,14 +23,15 @@ import structlog
 
 from configs.kernel.clock import Clock
 from media.errors import PublishRefused
-from media.stream import AUDIO, SETTLE_TICKS, VIDEO, Phase, Publisher, Stream
+from media.stream import SETTLE_TICKS, SOURCE_TRACKS, Notice, Phase, Publisher, Stream
 from media.timeline import Timeline
 from media.units import AccessUnit, Track, TrackId
 
 log = structlog.get_logger(__name__)
 
 SILENT_AFTER: Final = 2.0
-SOURCE_TRACKS: Final = frozenset({VIDEO, AUDIO})
+JUMP_LOG_S: Final = 10.0
+"""A publisher whose clock jumps with every unit gets a line in the log this often."""
 
 
 class Takeover(StrEnum):
@@ -79,7 +80,9 @@ class Publication:
         self._kick = kick
         self._timeline = Timeline(floor=stream.newest_dts + 1 if stream.has_units else 0)
         self._own: dict[TrackId, Track] = {}
+        self._inherits = stream.has_units
         self._settles_at: int | None = None
+        self._jump_logged = float("-inf")
         self.publisher = publisher
         self.last_write = hub.now()
         self.active = True
@@ -99,23 +102,29 @@ class Publication:
         if self.active and self._own.pop(track, None) is not None:
             self._stream.remove_track(track)
 
+    def notify(self, notice: Notice) -> None:
+        """Tells the publisher of something in what it sends; its successor is not told."""
+        if self.active:
+            self._stream.notify(notice, of_publisher=True)
+
+    def clear_notice(self, code: str) -> None:
+        if self.active:
+            self._stream.clear_notice(code)
+
     def write(self, unit: AccessUnit) -> None:
         """A unit with the publisher's own timestamps."""
         if not self.active or unit.track not in self._own:
             return
         now = self._hub.now()
         self.last_write = now
-        if self._stream.has_units and not self._timeline.started:
-            self._settles_at = self._stream.ticks(now) + SETTLE_TICKS
         mapped = self._timeline.map(unit, now=self._stream.ticks(now))
         if mapped.jumped:
-            log.info("publisher.clock_jumped", room=self._stream.room)
+            self._log_jump(now)
             self._stream.gap()
         self._stream.bytes_in += len(unit.payload)
         self._stream.push(mapped.unit)
-        if self._settles_at is not None and mapped.unit.dts >= self._settles_at:
-            self._settles_at = None
-            self._drop_inherited()
+        if self._inherits:
+            self._settle(mapped.unit.dts)
 
     def close(self, reason: str = "") -> None:
         """The publisher left by itself; the stream waits for the next one."""
@@ -128,6 +137,19 @@ class Publication:
         if self.active:
             self.active = False
             self._kick(reason)
+
+    def _log_jump(self, now: float) -> None:
+        if now >= self._jump_logged + JUMP_LOG_S:
+            self._jump_logged = now
+            log.info("publisher.clock_jumped", room=self._stream.room)
+
+    def _settle(self, dts: int) -> None:
+        # Counted from the first unit, not from now: the stream may be ahead of real time.
+        if self._settles_at is None:
+            self._settles_at = dts + SETTLE_TICKS
+        elif dts >= self._settles_at:
+            self._inherits = False
+            self._drop_inherited()
 
     def _drop_inherited(self) -> None:
         """Source tracks of the predecessor that this publisher does not have: they are over."""
@@ -247,7 +269,7 @@ class Hub:
         self._deadlines.pop(stream.room, None)
         self.timer_changed()
         stream.publisher = publisher
-        stream.gap()
+        stream.change_publisher()
         stream.enter(Phase.LIVE)
         return Publication(self, stream, publisher, kick)
 

@@ -24,6 +24,9 @@ AUDIO_AAC: Final = TrackId("audio/aac")
 VIDEO_WEBRTC: Final = TrackId("video/webrtc")
 """Video re-encoded for WebRTC, present only while the source's cannot be sent there."""
 
+SOURCE_TRACKS: Final = frozenset({VIDEO, AUDIO})
+"""Those that come from the publisher; all others are made of them."""
+
 SETTLE_TICKS: Final = CLOCK_RATE
 """How long a stream with one kind of track waits for the other before it counts as complete."""
 
@@ -86,8 +89,10 @@ class Stream:
         self._gops: dict[TrackId, GopCache] = {}
         self._sinks: list[StreamSink] = []
         self._notices: dict[str, Notice] = {}
+        self._of_publisher: set[str] = set()
         self._last_pts: dict[TrackId, int] = {}
         self._reordering: set[TrackId] = set()
+        self._doubted: set[TrackId] = set()
         self._first_dts: int | None = None
         self._newest_dts = 0
         self.bytes_in = 0
@@ -131,8 +136,11 @@ class Stream:
     def notices(self) -> Sequence[Notice]:
         return tuple(self._notices.values())
 
-    def notify(self, notice: Notice) -> None:
-        """Records a notice for the publisher; a repeat of a known one is not logged again."""
+    def notify(self, notice: Notice, *, of_publisher: bool = False) -> None:
+        """Records a notice for the publisher; a repeat of a known one is not logged again. One
+        `of_publisher` goes when another publisher comes; any other when it is cleared."""
+        if of_publisher:
+            self._of_publisher.add(notice.code)
         if self._notices.get(notice.code) == notice:
             return
         self._notices[notice.code] = notice
@@ -140,6 +148,7 @@ class Stream:
 
     def clear_notice(self, code: str) -> None:
         self._notices.pop(code, None)
+        self._of_publisher.discard(code)
 
     def pick(self, *choices: tuple[TrackId, frozenset[Codec]]) -> Track | None:
         """The first of the wanted tracks that is there in one of the wanted codecs."""
@@ -180,7 +189,7 @@ class Stream:
     # What goes through
 
     def set_track(self, track: Track) -> None:
-        if self._tracks.get(track.id) == track:
+        if self._tracks.get(track.id) == track and track.id not in self._doubted:
             return
         self._tracks[track.id] = track
         if track.kind is Kind.VIDEO:
@@ -218,6 +227,15 @@ class Stream:
         for sink in tuple(self._sinks):
             sink.on_gap()
 
+    def change_publisher(self) -> None:
+        """What follows comes from somebody else: what was known of the old one is forgotten."""
+        for code in tuple(self._of_publisher):
+            self.clear_notice(code)
+        # Another encoder with the same parameters may have no B-frames: when it announces the
+        # track, that counts as a change.
+        self._doubted = {track for track in self._reordering if track in SOURCE_TRACKS}
+        self.gap()
+
     def enter(self, phase: Phase) -> None:
         if phase is self.phase:
             return
@@ -239,3 +257,4 @@ class Stream:
     def _forget_order(self, track: TrackId) -> None:
         self._last_pts.pop(track, None)
         self._reordering.discard(track)
+        self._doubted.discard(track)

@@ -56,10 +56,6 @@ class Timeline:
         return Mapped(AccessUnit(unit.track, pts, dts, unit.keyframe, unit.payload), jumped)
 
     @property
-    def started(self) -> bool:
-        return self._offset is not None
-
-    @property
     def newest(self) -> int:
         """The highest dts handed out so far."""
         return max(self._last_mapped.values(), default=self._floor)

@@ -148,7 +148,7 @@ class Peer(asyncio.Protocol):
             case Track():
                 publication.set_track(event)
             case Notice():
-                publication.stream.notify(event)
+                publication.notify(event)
             case EncoderNamed():
                 publication.publisher = replace(publication.publisher, encoder=event.encoder)
                 publication.stream.publisher = publication.publisher

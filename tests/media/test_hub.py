@@ -1,10 +1,13 @@
+from itertools import pairwise
+
 import pytest
-from hypothesis import settings as hypothesis_settings, strategies as st
+from hypothesis import given, settings as hypothesis_settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from structlog.testing import capture_logs
 
 from media.errors import PublishRefused
 from media.hub import SILENT_AFTER, Hub, Publication, PublishGrant, Takeover
-from media.stream import AUDIO, VIDEO, Phase, Publisher, Stream
+from media.stream import AUDIO, VIDEO, Notice, Phase, Publisher, Stream
 from tests.support.clock import FakeClock
 from tests.support.streams import Recorder, audio_track, seconds, unit, video_track
 
@@ -148,6 +151,107 @@ def test_a_successor_without_sound_lets_the_old_sound_track_go_after_a_second() 
     second.write(unit(seconds(1)))
 
     assert [t.id for t in second.stream.tracks] == [VIDEO]
+
+
+def test_a_successor_keeps_the_old_sound_for_its_own_when_the_stream_is_ahead_of_time() -> None:
+    rig = Rig()
+    first = rig.publish()
+    first.set_track(video_track())
+    first.set_track(audio_track())
+    for at in range(60):  # ffmpeg without -re: a minute of film in no time
+        first.write(unit(seconds(at), keyframe=True))
+    recorder = Recorder(first.stream)
+    first.close()
+    second = rig.publish()
+
+    second.set_track(video_track())
+    second.write(unit(0, keyframe=True))
+    second.write(unit(3000))
+    second.set_track(audio_track())
+    second.write(unit(0, track=AUDIO))
+    second.write(unit(seconds(2)))
+
+    assert "removed" not in recorder.names()
+    assert [t.id for t in second.stream.tracks] == [VIDEO, AUDIO]
+
+
+def test_what_was_noticed_of_the_old_publisher_is_not_said_of_the_new() -> None:
+    rig = Rig()
+    first = rig.publish()
+    first.notify(Notice("damaged", "Broken packets were dropped."))
+    first.stream.notify(Notice("b_frames", "Not of the ingest."))
+    first.close()
+    assert [n.code for n in first.stream.notices] == ["damaged", "b_frames"]
+
+    second = rig.publish()
+    first.notify(Notice("late", "Nobody is asked any more."))
+
+    assert [n.code for n in second.stream.notices] == ["b_frames"]
+
+
+def test_b_frames_of_the_old_publisher_are_not_held_against_the_new() -> None:
+    rig = Rig()
+    first = rig.publish()
+    first.set_track(video_track())
+    for dts, pts in ((0, 9000), (3000, 3000)):
+        first.write(unit(dts, pts=pts, keyframe=dts == 0))
+    assert first.stream.reorders(VIDEO)
+    recorder = Recorder(first.stream)
+
+    second = rig.publish()
+    assert second.stream.reorders(VIDEO)
+    second.set_track(video_track())
+    second.set_track(video_track())
+
+    assert not second.stream.reorders(VIDEO)
+    assert recorder.names() == ["track", "reordering", "gap", "track"]
+
+
+def test_a_clock_that_jumps_all_the_time_does_not_fill_the_log() -> None:
+    rig = Rig()
+    publication = rig.publish()
+    publication.set_track(video_track())
+
+    with capture_logs() as logs:
+        for step in range(100):
+            rig.clock.advance(0.04)
+            publication.write(unit(seconds(20 * (step % 2)), keyframe=True))
+
+    assert [line["event"] for line in logs] == ["publisher.clock_jumped"]
+
+
+@given(
+    st.floats(0.9, 1.2),
+    st.lists(st.floats(0, 2), min_size=1, max_size=40),
+    st.integers(0, 3),
+)
+def test_a_clock_that_is_not_ours_never_upsets_the_stream(
+    rate: float, pauses: list[float], reconnects: int
+) -> None:
+    """Whatever speed a publisher's clock has, there is no jump, listeners see what it meant, and
+    one that reconnects goes on at the present, or behind what was handed out already."""
+    rig = Rig()
+    recorder: Recorder | None = None
+    for _ in range(reconnects + 1):
+        publication = rig.publish()
+        publication.set_track(video_track())
+        recorder = recorder or Recorder(publication.stream)
+        present = publication.stream.ticks(rig.clock.now)
+        before = publication.stream.newest_dts
+        at = 0.0
+        for pause in pauses:
+            publication.write(unit(seconds(at * rate), keyframe=True))
+            at += pause + 0.04
+            rig.clock.advance(pause + 0.04)
+        mine = recorder.units[-len(pauses) :]
+        assert mine[0].dts in (present, before + 1)
+        assert mine[0].dts >= present
+        steps = [b.dts - a.dts for a, b in pairwise(mine)]
+        meant = [(pause + 0.04) * rate * 90_000 for pause in pauses[:-1]]
+        assert all(abs(a - b) <= 1 for a, b in zip(steps, meant, strict=True))
+        publication.close()
+    assert recorder is not None
+    assert recorder.names().count("gap") == reconnects
 
 
 def test_a_jump_of_the_publishers_clock_is_a_gap() -> None:
