@@ -41,6 +41,7 @@ Caller = tuple[Address, int]
 
 REFUSED_FOR_S: Final = 3.0
 MAX_REFUSED: Final = 1024
+CROWDED: Final = frozenset({Rejection.BACKLOG, Rejection.OVERLOAD})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Admission:
         self._requests: dict[Caller, int] = {}
         self._per_host: Counter[str] = Counter()
         self._refused: dict[Caller, tuple[Rejection, float]] = {}
+        self._crowding: set[str] = set()
         self._out: deque[tuple[bytes, Address]] = deque()
         self._last_request = 0
 
@@ -140,13 +142,17 @@ class Admission:
         rejection = unsupported(handshake) or self._no_room(caller, full)
         if rejection is not None:
             self._remember(rejection, handshake, caller, now)
+            if rejection in CROWDED and not self._first_refusal(counted_address(caller[0][0])):
+                return None
             return CallerRefused(caller[0], rejection)
         self._last_request += 1
         request = self._last_request
         capabilities = Capabilities.parse(handshake.extensions[ExtensionType.HSREQ])
         self._pending[request] = Pending(caller, handshake, capabilities, now, timestamp)
         self._requests[caller] = request
-        self._per_host[counted_address(caller[0][0])] += 1
+        host = counted_address(caller[0][0])
+        self._per_host[host] += 1
+        self._crowding.discard(host)
         return ConnectionRequested(request, handshake.stream_id, caller[0], capabilities.version)
 
     def authorize(self, request: int, passphrase: str | None, *, now: float) -> bool:
@@ -211,6 +217,13 @@ class Admission:
             return Rejection.OVERLOAD
         crowded = self._per_host[counted_address(caller[0][0])] >= self._max_per_address
         return Rejection.BACKLOG if crowded or self.half_open >= self._max_half_open else None
+
+    def _first_refusal(self, host: str) -> bool:
+        """True once until the address is let in again: a flood must not flood the log."""
+        if host in self._crowding or len(self._crowding) >= MAX_REFUSED:
+            return False
+        self._crowding.add(host)
+        return True
 
     def _leave(self, pending: Pending) -> None:
         del self._requests[pending.caller]

@@ -105,6 +105,7 @@ class Listener:
         self._connections: dict[int, _Established] = {}
         self._callers: dict[Caller, int] = {}
         self._closed: dict[int, _Closed] = {}
+        self._left: dict[Caller, float] = {}
         self._timers: list[tuple[float, int]] = []
         self._out: deque[tuple[bytes, Address]] = deque()
         self._events: deque[ListenerEvent] = deque()
@@ -160,7 +161,7 @@ class Listener:
             local_id, closed = next(iter(self._closed.items()))
             if now < closed.until:
                 break
-            del self._closed[local_id]
+            self._forget(local_id)
 
     def datagrams_to_send(self) -> Iterable[tuple[bytes, Address]]:
         yield from self._admission.datagrams_to_send()
@@ -242,6 +243,10 @@ class Listener:
         if local_id is not None:
             self._answer(self._connections[local_id], now)
             return
+        if now < self._left.get(caller, now):
+            # A copy of the conclusion that was late, or is played back: its connection is over.
+            self.ignored += 1
+            return
         full = len(self._connections) + self.half_open >= self._config.max_connections
         event = self._admission.conclude(handshake, packet.timestamp, caller, full=full, now=now)
         if event is not None:
@@ -307,8 +312,12 @@ class Listener:
         del self._connections[local_id]
         del self._callers[established.caller]
         if len(self._closed) >= MAX_CLOSED:
-            del self._closed[next(iter(self._closed))]
+            self._forget(next(iter(self._closed)))
         self._closed[local_id] = _Closed(established.caller, now, now + CLOSED_FOR_S)
+        self._left[established.caller] = now + CLOSED_FOR_S
+
+    def _forget(self, closed: int) -> None:
+        self._left.pop(self._closed.pop(closed).caller, None)
 
     def _new_id(self) -> int:
         while True:

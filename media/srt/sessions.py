@@ -18,6 +18,7 @@ from media.units import AccessUnit, Track, TrackId
 log = structlog.get_logger(__name__)
 
 HOPELESS_BYTES: Final = 1 << 20
+UNSUPPORTED: Final = "unsupported_track"
 SRT_PAYLOAD: Final = 7 * 188
 """Seven transport packets, as everybody sends them."""
 
@@ -32,6 +33,7 @@ class IngestSession:
         self._demuxer = TsDemuxer()
         self._hopeless_after = HOPELESS_BYTES
         self._unsupported: tuple[str, ...] = ()
+        self._announced: set[TrackId] = set()
         self.publication: Publication | None = None
         self.connection: int | None = None
 
@@ -58,20 +60,37 @@ class IngestSession:
         publication = self.publication
         if publication is None:
             return
-        unsupported = tuple(self._demuxer.unsupported)
-        if unsupported != self._unsupported:
-            self._unsupported = unsupported
-            publication.stream.notify(
-                Notice(
-                    "unsupported_track",
-                    f"Left out: {', '.join(unsupported)}. Send H.264 or HEVC with AAC or Opus.",
-                )
-            )
         for item in items:
             if isinstance(item, Track):
+                self._announced.add(item.id)
                 publication.set_track(item)
             else:
                 publication.write(item)
+        self._let_go(publication)
+        self._tell_unsupported(publication)
+
+    def _let_go(self, publication: Publication) -> None:
+        """Tracks that the programme has no more. While it has none at all, another programme's
+        table is on its way, and may have them again."""
+        tracks = self._demuxer.tracks
+        if not tracks or self._announced <= tracks:
+            return
+        for track in self._announced - tracks:
+            publication.remove_track(track)
+        self._announced &= tracks
+
+    def _tell_unsupported(self, publication: Publication) -> None:
+        unsupported = tuple(self._demuxer.unsupported)
+        if unsupported == self._unsupported:
+            return
+        self._unsupported = unsupported
+        if not unsupported:
+            publication.clear_notice(UNSUPPORTED)
+            return
+        left_out = ", ".join(unsupported)
+        publication.notify(
+            Notice(UNSUPPORTED, f"Left out: {left_out}. Send H.264 or HEVC with AAC or Opus.")
+        )
 
 
 class PlaySession:

@@ -5,6 +5,7 @@ import pytest
 from media.srt.admission import CallerRefused, ConnectionRequested
 from media.srt.caller import CallerConfig, Connected, Refused
 from media.srt.handshake import (
+    INDUCTION,
     LIVE,
     Capabilities,
     ExtensionType,
@@ -14,7 +15,7 @@ from media.srt.handshake import (
     encode_text,
 )
 from media.srt.listener import Listener, ListenerConfig
-from media.srt.packets import ControlPacket, parse
+from media.srt.packets import ControlPacket, ControlType, parse
 from tests.support.bad_wire import Weather
 from tests.support.srt import (
     CALLER,
@@ -202,6 +203,32 @@ def test_half_open_callers_are_bounded_for_each_address() -> None:
 
     assert world.listener.half_open == 5
     assert events(world) == [Refused(Rejection.BACKLOG)] * 2
+
+
+def test_a_flood_from_one_address_is_told_of_once() -> None:
+    listener = Listener(ListenerConfig(max_half_open_per_address=1), entropy=entropy(1))
+    cookie = cookie_from(listener)
+
+    for socket_id in range(1, 100):
+        handshake_to(listener, conclusion(cookie, socket_id=socket_id))
+
+    told = []
+    while (event := listener.next_event()) is not None:
+        told.append(type(event))
+    assert told == [ConnectionRequested, CallerRefused]
+
+
+def test_an_answer_to_an_induction_is_no_longer_than_the_question() -> None:
+    listener = Listener(entropy=entropy(1))
+    asked = ControlPacket(
+        ControlType.HANDSHAKE, 0, 0, body=Handshake(4, INDUCTION, 7).serialize()
+    ).serialize()
+
+    listener.receive_datagram(asked, CALLER, now=1000.0)
+
+    [(answer, to)] = listener.datagrams_to_send()
+    assert to == CALLER
+    assert len(answer) <= len(asked)
 
 
 def test_half_open_callers_of_one_ipv6_network_count_together() -> None:

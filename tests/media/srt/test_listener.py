@@ -6,6 +6,7 @@ from functools import partial
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from media.srt.admission import ConnectionRequested
 from media.srt.caller import CallerConfig, CallerConnection, Connected, Refused
 from media.srt.connection import ConnectionEnded
 from media.srt.handshake import (
@@ -13,7 +14,7 @@ from media.srt.handshake import (
     Handshake,
     Rejection,
 )
-from media.srt.listener import Listener, ListenerConfig
+from media.srt.listener import ConnectionClosed, Listener, ListenerConfig
 from media.srt.packets import ControlPacket, ControlType, DataPacket
 from tests.support.bad_wire import Weather
 from tests.support.srt import (
@@ -21,8 +22,10 @@ from tests.support.srt import (
     STRANGER,
     SrtWorld,
     conclusion,
+    cookie_from,
     entropy,
     events,
+    handshake_to,
     hold,
 )
 
@@ -67,6 +70,24 @@ def test_a_caller_that_closes_is_gone_at_once() -> None:
 
     assert world.received == b"last words"
     assert [closed.reason for _, closed in world.closed] == ["peer closed the connection"]
+
+
+def test_a_conclusion_played_back_after_the_end_brings_nobody_in() -> None:
+    world = SrtWorld()
+    listener = world.listener
+    asked = conclusion(cookie_from(listener))
+    handshake_to(listener, asked)
+    request = listener.next_event()
+    assert isinstance(request, ConnectionRequested)
+    assert listener.authorize(request.request, None, now=world.now)
+    listener.close(listener.accept(request.request, now=world.now), "kicked", now=world.now)
+    assert isinstance(listener.next_event(), ConnectionClosed)
+    assert list(listener.datagrams_to_send())
+
+    assert handshake_to(listener, asked) == []
+
+    assert listener.next_event() is None
+    assert listener.half_open == 0
 
 
 def test_a_kick_reaches_the_caller_even_when_its_message_is_lost() -> None:

@@ -5,13 +5,18 @@ from collections.abc import AsyncIterator
 import pytest
 from structlog.testing import capture_logs
 
+from media.codecs.aac import AudioConfig, adts_header
+from media.codecs.h264 import AvcConfig
 from media.hub import PublishGrant, Takeover
 from media.mpegts.demuxer import TsDemuxer
+from media.mpegts.tables import TYPE_H264, TYPE_MPEG1_AUDIO, Entry
 from media.srt.caller import Connected
 from media.srt.handshake import Rejection
 from media.srt.listener import ListenerConfig
 from media.stream import AUDIO, VIDEO, Phase
 from media.units import AccessUnit, Codec, TrackId
+from tests.support.bitstreams import avc_slice, avc_track
+from tests.support.mpegts import AUDIO_PID, VIDEO_PID, Sender
 from tests.support.rtmp_server import eventually
 from tests.support.srt_server import (
     KEY,
@@ -52,6 +57,45 @@ async def test_a_push_becomes_the_rooms_stream(house: SrtHouse) -> None:
     assert payloads(house.units, VIDEO) == payloads(sent, VIDEO)
     assert payloads(house.units, AUDIO) == payloads(sent, AUDIO)
     assert house.server.connections == 0
+
+
+def video_only(sender: Sender, count: int, *, start: int) -> bytes:
+    """The tables with nothing but video, and pictures behind them."""
+    sets = AvcConfig.parse(avc_track().config)
+    parameters = [*sets.sps, *sets.pps]
+    out = sender.tables([Entry(TYPE_H264, VIDEO_PID)], version=1)
+    for index in range(count):
+        nals = [*parameters, avc_slice(idr=True, seed=index)]
+        annexb = b"".join(b"\0\0\0\1" + nal for nal in nals)
+        out += sender.video(start + index * 3600, annexb)
+    return out
+
+
+async def test_a_track_that_the_programme_drops_is_gone_from_the_room(house: SrtHouse) -> None:
+    caller = await house.connected()
+    sender = Sender()
+    sound = adts_header(AudioConfig(2, 48000, 2), 40) + b"\x21" * 40
+    caller.send(sender.tables() + sender.audio(90_000, sound) + sender.audio(91_920, sound))
+    await eventually(lambda: house.stream.track(AUDIO) is not None)
+
+    caller.send(video_only(sender, 3, start=95_000))
+
+    await eventually(lambda: ("removed", AUDIO) in house.recorders[0].heard)
+    await eventually(lambda: len(payloads(house.units, VIDEO)) >= 2)
+    assert [track.id for track in house.stream.tracks] == [VIDEO]
+    assert house.server.connections == 1
+
+
+async def test_a_notice_of_what_is_left_out_goes_with_it(house: SrtHouse) -> None:
+    caller = await house.connected()
+    sender = Sender()
+    h264, mp2 = Entry(TYPE_H264, VIDEO_PID), Entry(TYPE_MPEG1_AUDIO, AUDIO_PID)
+    caller.send(sender.tables([h264, mp2]) * 3)
+    await eventually(lambda: [n.code for n in house.stream.notices] == ["unsupported_track"])
+
+    caller.send(sender.tables([h264], version=1) + sender.tables([h264], version=1) * 2)
+
+    await eventually(lambda: house.stream.notices == ())
 
 
 async def test_the_publisher_is_named(house: SrtHouse) -> None:
