@@ -1,9 +1,5 @@
 """Coverage-guided fuzzing of the codec headers.
 
-Needs atheris (`pip install atheris`). From the repository's root, for five minutes:
-
-    python -m scripts.fuzz.codecs -max_total_time=300 .fuzz/codecs
-
 Any error but InvalidBitstream is a finding; libFuzzer writes the input down and stops.
 """
 
@@ -135,4 +131,4 @@ def seeds() -> list[bytes]:
 
 
 if __name__ == "__main__":
-    guided.run(fuzz, seeds())
+    guided.run(fuzz, seeds(), packages=("media.codecs", "media.mpegts"))

@@ -1,9 +1,5 @@
 """Coverage-guided fuzzing of the MPEG-TS demuxer.
 
-Needs atheris (`pip install atheris`). From the repository's root, for five minutes:
-
-    python -m scripts.fuzz.mpegts -max_total_time=300 .fuzz/mpegts
-
 An input is a series of packets in short: two bytes of flags and identifier, a length, the
 payload; the fuzzer need not find sync bytes, counters and checksums. If its first byte is even it
 is fed as it is instead. Any error at all is a finding.
@@ -105,4 +101,4 @@ def _shorten(stream: bytes) -> bytes:
 
 
 if __name__ == "__main__":
-    guided.run(fuzz, seeds())
+    guided.run(fuzz, seeds(), packages=("media.codecs", "media.mpegts"))

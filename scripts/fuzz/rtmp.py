@@ -1,21 +1,12 @@
 """Coverage-guided fuzzing of the RTMP server's end of a connection.
 
-Needs atheris (`pip install atheris`). From the repository's root, for five minutes:
-
-    python -m scripts.fuzz.rtmp -max_total_time=300 .fuzz/rtmp
-
 The first byte of an input chooses the door: AMF, the handshake, the chunk stream behind it, whole
 messages to a connection that publishes already (type, time, length, payload). Anything but a
 `PeerError` is a finding.
 """
 
-import importlib
-import inspect
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
-from types import FunctionType
 from typing import Final
 
 from configs.kernel.errors import PeerError
@@ -27,6 +18,7 @@ from media.rtmp.flv import Packet, Tag, serialize_audio, serialize_video
 from media.rtmp.handshake import CLIENT_KEY, SIZE, Schema, sign
 from media.rtmp.values import AmfError
 from media.units import AccessUnit
+from scripts.fuzz import guided
 
 _AVCC: Final = bytes.fromhex(
     "0142c00dffe100166742c00dda05067e7840000003004000000f03c50aa801000468ce0fc8"
@@ -139,34 +131,5 @@ def seeds() -> Iterator[bytes]:
     )
 
 
-def _functions() -> Iterator[Callable[..., object]]:
-    """Those of media.rtmp and media.codecs; nothing else is instrumented."""
-    for name, module in list(sys.modules.items()):
-        if not name.startswith(("media.rtmp.", "media.codecs.")):
-            continue
-        for value in vars(module).values():
-            if getattr(value, "__module__", None) != name:
-                continue
-            members = vars(value).values() if inspect.isclass(value) else [value]
-            yield from (
-                member
-                for member in members
-                if isinstance(member, FunctionType) and member.__module__ == name
-            )
-
-
-def main() -> None:
-    folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    for folder in folders[:1]:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds()):
-            (Path(folder) / f"seed-{number}").write_bytes(seed)
-    atheris = importlib.import_module("atheris")
-    for function in _functions():
-        atheris.instrument_func(function)
-    atheris.Setup(sys.argv, fuzz)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    guided.run(fuzz, seeds(), packages=("media.rtmp", "media.codecs"))

@@ -1,24 +1,15 @@
 """Coverage-guided fuzzing of both ends of SRT.
 
-Needs atheris (`pip install atheris`). From the repository's root, for five minutes:
-
-    python -m scripts.fuzz.srt -max_total_time=300 .fuzz/srt
-
 The first byte of an input chooses the door: stream ids, key material, datagrams to a listener, a
 conclusion whose cookie is right, packets of an established caller (kind, time, length, body), and
 datagrams to a caller. Any error, a timer that is due for ever, and an answer out of proportion are
 findings.
 """
 
-import importlib
-import inspect
 import random
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
-from types import FunctionType
 from typing import Final, Protocol
 
 from configs.kernel.errors import PeerError
@@ -47,6 +38,7 @@ from media.srt.packets import (
     parse,
 )
 from media.srt.streamid import parse_stream_id
+from scripts.fuzz import guided
 
 CALLER: Final[Address] = ("192.0.2.7", 4000)
 PASSPHRASE: Final = "fuzzing-passphrase"
@@ -234,34 +226,5 @@ def seeds() -> Iterator[bytes]:
     yield b"\5" + bytes((len(reply),)) + reply
 
 
-def _functions() -> Iterator[Callable[..., object]]:
-    """Those of media.srt; nothing else is instrumented."""
-    for name, module in list(sys.modules.items()):
-        if not name.startswith("media.srt."):
-            continue
-        for value in vars(module).values():
-            if getattr(value, "__module__", None) != name:
-                continue
-            members = vars(value).values() if inspect.isclass(value) else [value]
-            yield from (
-                member
-                for member in members
-                if isinstance(member, FunctionType) and member.__module__ == name
-            )
-
-
-def main() -> None:
-    folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    for folder in folders[:1]:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds()):
-            (Path(folder) / f"seed-{number}").write_bytes(seed)
-    atheris = importlib.import_module("atheris")
-    for function in _functions():
-        atheris.instrument_func(function)
-    atheris.Setup(sys.argv, fuzz)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    guided.run(fuzz, seeds(), packages=("media.srt",))

@@ -1,22 +1,13 @@
 """Coverage-guided fuzzing of what strangers can send to the WebRTC port and to WHEP.
 
-Needs atheris (`pip install atheris`). From the repository's root, for five minutes:
-
-    python -m scripts.fuzz.webrtc -max_total_time=300 -max_len=4096 .fuzz/webrtc
-
 Any error but PeerError is a finding; libFuzzer writes the input down and stops. Checks are signed
 and control packets encrypted before they are handed in, so that the fuzzer gets behind the locks.
 """
 
 import asyncio
-import importlib
-import inspect
 import struct
-import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path as Folder
-from types import FunctionType
 from typing import Final
 
 from OpenSSL import SSL
@@ -44,9 +35,9 @@ from media.webrtc.stun import Attribute, MessageClass
 from media.webrtc.tcp import Deframer
 from media.webrtc.viewer import Viewer
 from scripts.bench.clip import clip
+from scripts.fuzz import guided
 from tests.support.offers import BROWSERS, CHROME
 
-INSTRUMENTED: Final = ("media.webrtc", "media.rtp")
 LOCAL: Final = Credentials("serverufrag", "serverpasswordserverpassword")
 REMOTE: Final = "clnt"
 PATHS: Final = tuple(Path("192.0.2.1", port) for port in range(1, 5))
@@ -263,31 +254,5 @@ def seeds() -> Iterator[bytes]:
     yield bytes([8]) + bytes.fromhex("17fefd0001000000000001000a") + bytes(10)
 
 
-def _functions() -> Iterator[FunctionType]:
-    for name, module in list(sys.modules.items()):
-        if not name.startswith(INSTRUMENTED):
-            continue
-        for value in vars(module).values():
-            members = vars(value).values() if inspect.isclass(value) else (value,)
-            for member in members:
-                plain = getattr(member, "__func__", getattr(member, "fget", member))
-                if isinstance(plain, FunctionType) and plain.__module__ == name:
-                    yield plain
-
-
-def main() -> None:
-    folders = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-    if folders:
-        folder = Folder(folders[0])
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(seeds()):
-            (folder / f"seed-{number}").write_bytes(seed)
-    atheris = importlib.import_module("atheris")
-    for function in _functions():
-        atheris.instrument_func(function)
-    atheris.Setup(sys.argv, fuzz)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    guided.run(fuzz, seeds(), packages=("media.webrtc", "media.rtp"))
