@@ -166,8 +166,11 @@ class Presentation:
             self._release()
 
     def interrupt(self) -> None:
-        """A gap: what follows is no continuation."""
+        """A gap: what follows is no continuation. Both renditions end together, with silence where
+        the source owes sound: a player waits for the one that is shorter."""
         self._release(everything=True)
+        if self._sound is not None and self._picture is not None and self._picture.time is not None:
+            self._sound.fill_to(self._picture.time)
         for segmenter in (self._picture, self._sound):
             if segmenter is not None:
                 segmenter.interrupt()

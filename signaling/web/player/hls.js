@@ -3,12 +3,16 @@
 // Farther behind the target than this (after a long pause, say) it jumps instead of crawling, in s.
 // hls.js has settings for it, but with them it no longer takes the target from PART-HOLD-BACK.
 const TOO_FAR = 4;
+// hls.js does not always reach the end of what has ended, when the renditions are not of one length:
+// so many readings without progress, and it is taken for reached.
+const STUCK_READINGS = 2;
 const TYPE = "application/vnd.apple.mpegurl";
 
 export class HlsSession {
-  // `onLost(reason, detail)`: network | unsupported | refused; called at most once. A playlist that is not
-  // there is no proof that the room is not live (its first segment may still be on the way), so
-  // that, too, is "network".
+  // `onLost(reason, detail)`: network | unsupported | refused | ended; called at most once. A playlist
+  // that is not there is no proof that the room is not live (its first segment may still be on the
+  // way), so that, too, is "network". "ended" is no proof either: a stream that comes to have other
+  // tracks goes on in another presentation, which the index names from then on.
   constructor(url, video, { onLost }) {
     this._url = url;
     this._video = video;
@@ -16,19 +20,26 @@ export class HlsSession {
     this._closed = false;
     this._recovered = 0;
     this._hls = null;
-    this._onError = () => this._lose(video.error?.code === 2 ? "network" : "refused");
+    this._stood = { at: -1, readings: 0 };
+    this._listeners = { ended: () => this._lose("ended") };
   }
 
   async open() {
+    const video = this._video;
     const Hls = await loadHlsJs();
     if (this._closed) return;
     if (Hls?.isSupported()) {
       this._openWith(Hls);
-    } else if (this._video.canPlayType(TYPE)) {
-      this._video.addEventListener("error", this._onError);
-      this._video.src = this._url;
+    } else if (video.canPlayType(TYPE)) {
+      this._listeners.error = () => this._lose(video.error?.code === 2 ? "network" : "refused");
+      this._listeners.loadedmetadata = () => this._refuseWhatIsOver(Number.isFinite(video.duration));
+      video.src = this._url;
     } else {
       this._lose("unsupported");
+      return;
+    }
+    for (const [name, heard] of Object.entries(this._listeners)) {
+      video.addEventListener(name, heard);
     }
   }
 
@@ -37,7 +48,9 @@ export class HlsSession {
     this._closed = true;
     this._hls?.destroy();
     this._hls = null;
-    this._video.removeEventListener("error", this._onError);
+    for (const [name, heard] of Object.entries(this._listeners)) {
+      this._video.removeEventListener(name, heard);
+    }
     this._video.removeAttribute("src");
     this._video.load();
   }
@@ -47,7 +60,7 @@ export class HlsSession {
     const video = this._video;
     this._catchUp();
     const quality = video.getVideoPlaybackQuality?.();
-    return {
+    const figures = {
       // Time that goes on is progress too: a room may have sound only.
       frames: Math.max(quality?.totalVideoFrames ?? 0, Math.floor(video.currentTime * 10)),
       latency: this._latency(),
@@ -58,6 +71,8 @@ export class HlsSession {
       level: this._hls?.currentLevel ?? null,
       currentTime: video.currentTime,
     };
+    this._watchTheEnd();
+    return figures;
   }
 
   _openWith(Hls) {
@@ -71,6 +86,7 @@ export class HlsSession {
     });
     this._hls = hls;
     hls.on(Hls.Events.ERROR, (_event, data) => this._error(Hls, data));
+    hls.once(Hls.Events.LEVEL_LOADED, (_event, { details }) => this._refuseWhatIsOver(!details.live));
     hls.loadSource(this._url);
     hls.attachMedia(this._video);
   }
@@ -84,6 +100,19 @@ export class HlsSession {
       return;
     }
     this._lose(data.type === Hls.ErrorTypes.NETWORK_ERROR ? "network" : "refused", data.details);
+  }
+
+  // An index out of a cache may name what is over; that is not to be played from its beginning.
+  _refuseWhatIsOver(over) {
+    if (over) this._lose("ended");
+  }
+
+  _watchTheEnd() {
+    const { currentTime, paused } = this._video;
+    if (this._hls?.latestLevelDetails?.live !== false || paused) return;
+    const stands = currentTime === this._stood.at;
+    this._stood = { at: currentTime, readings: stands ? this._stood.readings + 1 : 0 };
+    if (this._stood.readings >= STUCK_READINGS) this._lose("ended");
   }
 
   _catchUp() {

@@ -179,10 +179,17 @@ export class Playback {
   _failed(leg, { reason, retryAfter }, now) {
     if (!leg.on) return;
     const wasUp = leg.up;
+    const hadFrames = leg.count > 0;
     if (leg.risingSince !== null && now - leg.risingSince >= GOOD) leg.failures = 0;
     this._close(leg);
     if (reason === "unsupported") {
       leg.retryAt = Infinity;
+      return;
+    }
+    if (reason === "ended" && hadFrames) {
+      // Played to its end, which is no failure; what comes next is the API's to say.
+      leg.retryAt = now;
+      this._beginDoubt(now);
       return;
     }
     this._backOff(leg, now);

@@ -188,6 +188,40 @@ describe("a room that is live", () => {
     assert.deepEqual(world.opened, { webrtc: 2, hls: 0 });
   });
 
+  test("a presentation that has ended is followed by the next one at once", () => {
+    const world = new World({ webrtc: { reason: "unsupported" } }).start().run(5000);
+    for (let times = 1; times <= 5; times += 1) {
+      world.send({ type: "failed", leg: "hls", reason: "ended" });
+
+      world.run(1000);
+
+      assert.equal(world.playback.state, "playing");
+      assert.equal(world.opened.hls, 1 + times);
+    }
+  });
+
+  test("also when its last picture stood still for a while", () => {
+    const world = new World({ webrtc: { reason: "unsupported" } }).start().run(5000);
+    world.phase = "grace";
+    world.run(5000);
+    world.phase = "live";
+    world.ways.hls = "silent";
+    world.run(2000);
+    world.ways.hls = "frames";
+    world.send({ type: "failed", leg: "hls", reason: "ended" });
+
+    world.run(500);
+
+    assert.equal(world.playback.state, "playing");
+  });
+
+  test("an index that goes on naming what has ended is asked ever more rarely", () => {
+    const over = { reason: "ended" };
+    const world = new World({ webrtc: { reason: "unsupported" }, hls: over }).start().run(60000);
+
+    assert.ok(world.opened.hls >= 5 && world.opened.hls <= 12, `${world.opened.hls} tries`);
+  });
+
   test("an API that cannot be reached does not stop the fallback", () => {
     const world = new World({ webrtc: "silent" }).start();
     for (let i = 0; i < 40; i += 1) {
@@ -394,12 +428,12 @@ test("whatever happens, commands stay in order and a live room is played in the 
     seed = (seed * 1103515245 + 12345) % 2147483648;
     return Math.floor((seed / 2147483648) * n);
   };
-  const ways = ["frames", "silent", { reason: "network" }, { reason: "refused" }];
+  const ways = ["frames", "silent", ...["network", "refused", "ended"].map((reason) => ({ reason }))];
   for (let round = 0; round < 200; round += 1) {
     const world = new World().start();
     for (let step = 0; step < 40; step += 1) {
       world.phase = ["live", "grace", "offline", "live", "missing"][random(5)];
-      world.ways = { webrtc: ways[random(4)], hls: ways[random(4)] };
+      world.ways = { webrtc: ways[random(5)], hls: ways[random(5)] };
       if (random(5) === 0) world.send({ type: "visible", visible: random(2) === 0 });
       if (random(5) === 0) world.send({ type: "online", online: random(2) === 0 });
       if (random(9) === 0) world.send({ type: "stop" });

@@ -268,6 +268,22 @@ def test_a_worker_that_is_away_is_silence_not_a_stall() -> None:
     assert before.outputs["audio"].rendition.edge > 19.5
 
 
+def test_both_renditions_end_together_where_the_sound_has_stopped() -> None:
+    room = Room()
+    room.feed(PICTURE, SOUND, seconds=9)
+    before = room.presentation
+
+    room.pause(1.0)
+    room.feed(PICTURE, seconds=1)
+    room.stream.remove_track(AUDIO)
+
+    assert before.ended
+    video, audio = (before.outputs[name].rendition for name in ("video", "audio"))
+    assert 0 <= video.edge - audio.edge < 0.06
+    broken = [[s.msn for s in one.listed if s.discontinuity] for one in (video, audio)]
+    assert broken[0] == broken[1] != []
+
+
 def test_lost_frames_of_sound_are_made_up_for() -> None:
     room = Room()
     for tape in (PICTURE, SOUND):
