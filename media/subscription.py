@@ -46,8 +46,7 @@ class Subscription:
         self._kinds[track.id] = track.kind
         if track.kind is Kind.VIDEO:
             self._await_keyframe.add(track.id)
-        self._queue.append(track)
-        self._wake.set()
+        self._queue_up(track)
 
     def on_track_removed(self, track: TrackId) -> None:
         self._kinds.pop(track, None)
@@ -60,11 +59,7 @@ class Subscription:
                 self.dropped += 1
                 return
             self._await_keyframe.discard(unit.track)
-        self._queue.append(unit)
-        self._bytes += len(unit.payload)
-        if self._bytes > self._max_bytes:
-            self._skip()
-        self._wake.set()
+        self._queue_up(unit)
 
     def on_gap(self) -> None:
         self._await_keyframe = {t for t, kind in self._kinds.items() if kind is Kind.VIDEO}
@@ -94,13 +89,24 @@ class Subscription:
             self._wake.clear()
             await self._wake.wait()
         item = self._queue.popleft()
-        if isinstance(item, AccessUnit):
-            self._bytes -= len(item.payload)
+        self._bytes -= _size(item)
         return item
 
+    def _queue_up(self, item: AccessUnit | Track) -> None:
+        self._queue.append(item)
+        self._bytes += _size(item)
+        if self._bytes > self._max_bytes:
+            self._skip()
+        self._wake.set()
+
     def _skip(self) -> None:
-        kept = [item for item in self._queue if isinstance(item, Track)]
-        self.dropped += len(self._queue) - len(kept)
-        self._queue = deque(kept)
-        self._bytes = 0
+        """Forgets the units, and of each track all but its newest parameters."""
+        tracks = {item.id: item for item in self._queue if isinstance(item, Track)}
+        self.dropped += sum(isinstance(item, AccessUnit) for item in self._queue)
+        self._queue = deque(tracks.values())
+        self._bytes = sum(_size(track) for track in tracks.values())
         self.on_gap()
+
+
+def _size(item: AccessUnit | Track) -> int:
+    return len(item.payload if isinstance(item, AccessUnit) else item.config)

@@ -29,3 +29,11 @@ def test_a_group_too_long_is_forgotten() -> None:
 
     cache.add(unit(seconds(2) + 1))
     assert len(cache.units) == 0
+
+
+def test_a_group_of_very_many_tiny_units_is_forgotten() -> None:
+    cache = GopCache(max_units=3)
+    for dts in range(4):
+        cache.add(unit(dts, keyframe=dts == 0))
+
+    assert len(cache.units) == 0

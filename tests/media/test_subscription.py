@@ -66,6 +66,22 @@ async def test_a_slow_reader_loses_whole_groups_and_no_memory() -> None:
     assert items[:2] == [video_track(), audio_track()]
 
 
+async def test_parameters_that_change_all_the_time_cost_a_slow_reader_no_memory() -> None:
+    stream = make()
+    subscription = Subscription(stream, max_bytes=1500)
+    for dts in range(100):
+        stream.set_track(video_track(config=bytes((dts,)) * 200))
+        stream.push(unit(dts, keyframe=True, payload=b"x" * 100))
+    stream.enter(Phase.ENDED)
+
+    items = await drain(subscription)
+
+    videos = [item for item in items if isinstance(item, Track) and item.id == VIDEO]
+    assert len(videos) <= 1500 // 200
+    assert videos[-1] == stream.track(VIDEO)
+    assert [item.dts for item in items if isinstance(item, AccessUnit)][-1] == 99
+
+
 async def test_sound_goes_on_while_the_picture_waits_for_its_keyframe() -> None:
     stream = make()
     subscription = Subscription(stream)
