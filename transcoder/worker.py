@@ -7,6 +7,7 @@ closes: a worker never outlives the main process.
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import socket
@@ -15,7 +16,6 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from typing import Final
 
 from media.units import AccessUnit, Track, TrackId
@@ -123,7 +123,7 @@ class Worker:
             if job.busy_for(now) > STUCK_AFTER:
                 self.send(Remark("transcoder.codec_hung", job.order.target))
                 os._exit(EXIT_STUCK)
-        usage = getrusage(RUSAGE_SELF)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
         self.send(
             Heartbeat(
                 cpu_seconds=usage.ru_utime + usage.ru_stime,
@@ -145,11 +145,19 @@ def _give_up(failure: threading.ExceptHookArgs) -> None:
     os._exit(EXIT_BUG)
 
 
+def _close_all_but(connection: int) -> None:
+    """What else was open where we come from is none of ours: uvloop hands on its own copies, and
+    whatever the main process was given to inherit."""
+    os.closerange(sys.stderr.fileno() + 1, connection)
+    os.closerange(connection + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.excepthook = _give_up
     connection = socket.socket(fileno=int(sys.argv[1]))
+    _close_all_but(connection.fileno())
     connection.setblocking(True)
     try:
         Worker(connection).run()

@@ -1,7 +1,10 @@
+import asyncio
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+import uvloop
 
 from media.stream import AUDIO, VIDEO
 from media.units import AccessUnit, Codec, Track, TrackId
@@ -124,3 +127,37 @@ async def test_an_error_inside_leaves_no_worker_behind() -> None:
 
     with pytest.raises(ProcessLookupError):
         os.kill(pids[0], 0)
+
+
+def test_a_worker_has_nothing_open_but_its_own() -> None:
+    """On uvloop, as in the product, which lets children inherit what asyncio would close."""
+
+    async def files_of_a_worker() -> list[str]:
+        outlets: list[Outlet] = []
+        files: list[str] = []
+
+        async with running_worker("room", outlets.append) as worker:
+
+            def look(_: Message) -> None:
+                folder = Path(f"/proc/{worker.pid}/fd")
+                files[:] = [str(file.readlink()) for file in folder.iterdir()]
+                outlets[0].send(Finish())
+
+            await worker.serve(look)
+        return files
+
+    inherited, end = os.pipe()
+    try:
+        os.set_inheritable(inherited, True)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            files = runner.run(files_of_a_worker())
+    finally:
+        os.close(inherited)
+        os.close(end)
+
+    assert sorted(file.partition(":")[0] for file in files) == [
+        "/dev/null",
+        "/dev/null",
+        "socket",
+        "socket",
+    ]
