@@ -15,6 +15,8 @@ SECRET_KEYS: Final = frozenset(
     {"key", "stream_key", "passphrase", "password", "token", "access_token", "authorization"}
 )
 
+PACKAGES: Final = ("commerce", "configs", "media", "scripts", "signaling", "transcoder", "__main__")
+
 
 def configure(format_: Literal["console", "json"], level: str) -> None:
     """Sets up structlog and the standard library's root logger once, at start."""
@@ -30,7 +32,11 @@ def configure(format_: Literal["console", "json"], level: str) -> None:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            # Where rich is installed, structlog would print each frame's variables, keys included.
+            exception_formatter=structlog.dev.plain_traceback,
+        )
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -50,10 +56,11 @@ def configure(format_: Literal["console", "json"], level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    # aiohttp logs each request it cannot parse with a traceback; the peer is at fault, not we.
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # Ours as asked for; libraries only when something is wrong: what they tell in debug are, among
+    # other things, SQL statements with their values, passphrases and hashes included.
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level.upper()]))
+    for package in PACKAGES:
+        logging.getLogger(package).setLevel(level.upper())
 
 
 def hide_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

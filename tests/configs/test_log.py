@@ -1,6 +1,7 @@
 import json
 import logging
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 import structlog
@@ -11,10 +12,12 @@ from configs import log as logs
 @pytest.fixture(autouse=True)
 def _restore() -> Iterator[None]:
     root = logging.getLogger()
-    before = list(root.handlers), root.level
+    loggers = [root, *(logging.getLogger(package) for package in logs.PACKAGES)]
+    before = list(root.handlers), [logger.level for logger in loggers]
     yield
-    root.handlers[:], level = before
-    root.setLevel(level)
+    root.handlers[:], levels = before
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     structlog.reset_defaults()
 
 
@@ -40,3 +43,33 @@ def test_lines_below_the_level_and_of_other_libraries(capsys: pytest.CaptureFixt
 
     lines = capsys.readouterr().err.splitlines()
     assert [json.loads(line)["event"] for line in lines] == ["loud enough"]
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_a_traceback_does_not_tell_variables(
+    form: Literal["console", "json"], capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(form, "info")
+    told = "s3cret"
+
+    try:
+        int("x" + told[:0])
+    except ValueError:
+        structlog.get_logger("scripts.x").exception("task.failed")
+
+    err = capsys.readouterr().err
+    assert "ValueError" in err
+    assert told not in err
+
+
+def test_libraries_are_heard_from_warning_on_even_in_debug(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure("json", "debug")
+
+    logging.getLogger("aiosqlite").debug("INSERT ... s3cret")
+    logging.getLogger("some.library").info("s3cret")
+    structlog.get_logger("media.x").debug("quiet")
+
+    lines = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["quiet"]
