@@ -1,6 +1,6 @@
 """Errors of signaling: each has a stable code, which `signaling.http` turns into a status."""
 
-from configs.kernel.errors import AppError
+from configs.kernel.errors import AppError, Unavailable
 
 
 class SignalingError(AppError):
@@ -41,6 +41,12 @@ class TooManyRequests(SignalingError):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer, or cannot be opened. The message carries no password."""
+
+    code = "store_unavailable"
 
 
 class SchemaTooNew(SignalingError):

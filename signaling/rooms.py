@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from configs.kernel.clock import Clock
+from configs.kernel.errors import Unavailable
 from media.errors import PublishRefused
 from media.hub import PublishGrant, Takeover
 from signaling.entities import (
@@ -125,7 +126,10 @@ class RoomKeys:
         self._default_passphrase = default_passphrase
 
     async def grant(self, room: str, key: str) -> PublishGrant:
-        found = await self._store.get(room) if is_slug(room) else None
+        try:
+            found = await self._store.get(room) if is_slug(room) else None
+        except Unavailable as error:
+            raise PublishRefused("rooms cannot be looked up", code="overloaded") from error
         fits = stream_key_fits(key, found.stream_key_hash if found else _NO_KEY)
         if found is None:
             raise PublishRefused("there is no such room", code="not_found")

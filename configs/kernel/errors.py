@@ -12,6 +12,12 @@ class AppError(Exception):
             self.code = code
 
 
+class Unavailable(AppError):
+    """Something that we stand on does not answer; the same may be tried again later."""
+
+    code = "unavailable"
+
+
 class PeerError(AppError):
     """The other side broke the protocol: drop that peer, log one line at info, touch no other."""
 

@@ -3,11 +3,16 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from typing import Final
 
 import structlog
 from aiohttp import web
 
+from configs.kernel.errors import Unavailable
+
 log = structlog.get_logger(__name__)
+
+RETRY_AFTER_S: Final = "5"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -34,8 +39,9 @@ def problem(
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns every error that a handler lets out into a problem: aiohttp's own by its status, a bug
-    into a 500 whose traceback goes to the log and not to the client."""
+    """Turns every error that a handler lets out into a problem: aiohttp's own by its status, what
+    is away for a while into a 503, a bug into a 500 whose traceback goes to the log and not to the
+    client."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -44,6 +50,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         code = HTTPStatus(error.status).name.lower()
         allow = error.headers.get("Allow")
         return problem(error.status, code, headers={"Allow": allow} if allow else None)
+    except Unavailable as error:
+        log.warning("http.unavailable", path=request.path, code=error.code, reason=str(error))
+        return problem(503, error.code, headers={"Retry-After": RETRY_AFTER_S})
     except Exception:
         log.exception("http.failed", method=request.method, path=request.path)
         return problem(500, "internal")

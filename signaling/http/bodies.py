@@ -40,7 +40,7 @@ class SessionBody:
 class RoomsQuery:
     """`after` is the `next` of the page before; `live` leaves only rooms that are, or are not."""
 
-    after: Annotated[str, Meta(max_length=63)] = ""
+    after: Annotated[str, Meta(pattern="^[a-z0-9-]*$", max_length=63)] = ""
     limit: Annotated[int, Meta(ge=1, le=100)] = 50
     live: bool | None = None
 

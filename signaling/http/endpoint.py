@@ -3,6 +3,7 @@
 Everything about bad input ends here: whatever a client sends, it gets a 4xx with a code.
 """
 
+import asyncio
 import functools
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,6 +39,13 @@ STATUS: Final[Mapping[type[SignalingError], int]] = {
     NotFound: 404,
     Conflict: 409,
     TooManyRequests: 429,
+}
+
+STATUS_OF_CODE: Final[Mapping[str, int]] = {
+    "malformed_json": 400,
+    "body_too_slow": 408,
+    "too_large": 413,
+    "unsupported_media_type": 415,
 }
 
 Body = TypeVar("Body", contravariant=True)
@@ -95,15 +103,18 @@ def serve(
     endpoint: Endpoint[Any, Any],
     authenticator: Authenticator,
     client_address: Callable[[web.Request], str],
+    *,
+    body_timeout_s: float,
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     """The endpoint as a handler of aiohttp."""
-    return functools.partial(_answer, endpoint, authenticator, client_address)
+    return functools.partial(_answer, endpoint, authenticator, client_address, body_timeout_s)
 
 
 async def _answer(
     endpoint: Endpoint[Any, Any],
     authenticator: Authenticator,
     client_address: Callable[[web.Request], str],
+    body_timeout_s: float,
     request: web.Request,
 ) -> web.Response:
     try:
@@ -113,7 +124,7 @@ async def _answer(
                 raise Unauthorized("sign in first")
             if user.role not in endpoint.roles:
                 raise Forbidden("this needs another role")
-        body = await _body(endpoint, request)
+        body = await _body(endpoint, request, body_timeout_s)
         call = Call(user, client_address(request), request.host, request.match_info)
         answer = await endpoint.handler(call, body)
     except SignalingError as error:
@@ -131,10 +142,7 @@ def refusal(error: SignalingError) -> web.Response:
     status = STATUS.get(type(error))
     if status is None:
         raise error
-    if error.code in {"malformed_json", "unsupported_media_type", "too_large"}:
-        status = {"malformed_json": 400, "unsupported_media_type": 415, "too_large": 413}[
-            error.code
-        ]
+    status = STATUS_OF_CODE.get(error.code, status)
     headers: dict[str, str] = {}
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(math.ceil(error.retry_after_s))
@@ -157,28 +165,31 @@ async def _user(request: web.Request, authenticator: Authenticator) -> User | No
     return user
 
 
-async def _body(endpoint: Endpoint[Any, Any], request: web.Request) -> object:
+async def _body(endpoint: Endpoint[Any, Any], request: web.Request, timeout_s: float) -> object:
     if endpoint.body is Nothing:
         return Nothing()
     try:
         if endpoint.method == "GET":
             return msgspec.convert(dict(request.query), endpoint.body, strict=False)
-        return msgspec.json.decode(await _read(request), type=endpoint.body)
+        return msgspec.json.decode(await _read(request, timeout_s), type=endpoint.body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest("this is not JSON", code="malformed_json") from error
 
 
-async def _read(request: web.Request) -> bytes:
+async def _read(request: web.Request, timeout_s: float) -> bytes:
     if request.content_type != "application/json":
         raise InvalidRequest("send application/json", code="unsupported_media_type")
     body = bytearray()
     try:
-        async for chunk in request.content.iter_any():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise InvalidRequest(f"at most {MAX_BODY} bytes", code="too_large")
+        async with asyncio.timeout(timeout_s):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise InvalidRequest(f"at most {MAX_BODY} bytes", code="too_large")
+    except TimeoutError:
+        raise InvalidRequest("the body did not come in time", code="body_too_slow") from None
     except web.RequestPayloadError as error:  # a broken chunk, or a false Content-Encoding
         raise InvalidRequest("the body is broken", code="malformed_json") from error
     return bytes(body)

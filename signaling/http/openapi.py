@@ -82,6 +82,7 @@ def _responses(endpoint: Endpoint[Any, Any], by_type: dict[type, Any]) -> dict[s
         if endpoint.method != "GET":
             codes |= {
                 400: ["malformed_json"],
+                408: ["body_too_slow"],
                 413: ["too_large"],
                 415: ["unsupported_media_type"],
             }

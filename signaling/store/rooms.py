@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from media.hub import Takeover
 from signaling.entities import Room
 from signaling.errors import Conflict
+from signaling.store.database import reading, writing
 from signaling.store.schema import rooms
 
 
@@ -30,13 +31,13 @@ class RoomStore:
             "takeover": room.takeover.value,
         }
         try:
-            async with self._engine.begin() as connection:
+            async with writing(self._engine) as connection:
                 await connection.execute(insert(rooms).values(values))
         except IntegrityError as error:
             raise Conflict("there is a room of this name", code="room_exists") from error
 
     async def get(self, slug: str) -> Room | None:
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             row = (await connection.execute(select(rooms).where(rooms.c.slug == slug))).first()
         return None if row is None else _room(row)
 
@@ -48,13 +49,13 @@ class RoomStore:
         if only is not None:
             # Cut here, not by the database: a statement takes only so many parameters.
             query = query.where(rooms.c.slug.in_(sorted(s for s in only if s > after)[:limit]))
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return [_room(row) for row in await connection.execute(query)]
 
     async def set_stream_key(self, slug: str, key_hash: bytes) -> bool:
         """False when there is no such room."""
         change = update(rooms).where(rooms.c.slug == slug).values(stream_key_hash=key_hash)
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             return (await connection.execute(change)).rowcount > 0
 
 

@@ -44,6 +44,9 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC)
 
 
+# Ordered by code points everywhere, as Python does and SQLite; PostgreSQL would go by a language.
+_SLUG = String(63).with_variant(String(63, collation="C"), "postgresql")
+
 metadata = MetaData()
 
 schema_version = Table(
@@ -71,7 +74,7 @@ sessions = Table(
 rooms = Table(
     "rooms",
     metadata,
-    Column("slug", String(63), primary_key=True),
+    Column("slug", _SLUG, primary_key=True),
     Column("title", String(120), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("owner_id", ForeignKey("users.id", ondelete="SET NULL"), nullable=True),

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from signaling.entities import Role, User
 from signaling.errors import Conflict
+from signaling.store.database import reading, writing
 from signaling.store.schema import sessions, users
 
 
@@ -32,7 +33,7 @@ class UserStore:
             "created_at": now,
         }
         try:
-            async with self._engine.begin() as connection:
+            async with writing(self._engine) as connection:
                 added = await connection.execute(insert(users).values(values))
         except IntegrityError as error:
             raise Conflict("this username is taken", code="username_taken") from error
@@ -41,7 +42,7 @@ class UserStore:
         return User(key[0], username, role)
 
     async def credentials(self, username: str) -> Credentials | None:
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             row = (
                 await connection.execute(select(users).where(users.c.username == username))
             ).first()
@@ -49,19 +50,19 @@ class UserStore:
 
     async def set_password_hash(self, user_id: int, password_hash: str) -> None:
         change = update(users).where(users.c.id == user_id).values(password_hash=password_hash)
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(change)
 
     async def count(self, role: Role) -> int:
         query = select(func.count()).select_from(users).where(users.c.role == role.value)
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             return (await connection.execute(query)).scalar_one()
 
     async def add_session(
         self, token_hash: bytes, user_id: int, *, expires_at: datetime, now: datetime
     ) -> None:
         """Also sweeps out the sessions that are over, so that the table stays small."""
-        async with self._engine.begin() as connection:
+        async with writing(self._engine) as connection:
             await connection.execute(delete(sessions).where(sessions.c.expires_at <= now))
             await connection.execute(
                 insert(sessions).values(
@@ -75,7 +76,7 @@ class UserStore:
             .join(sessions, sessions.c.user_id == users.c.id)
             .where(sessions.c.token_hash == token_hash, sessions.c.expires_at > now)
         )
-        async with self._engine.connect() as connection:
+        async with reading(self._engine) as connection:
             row = (await connection.execute(query)).first()
         return None if row is None else _user(row)
 

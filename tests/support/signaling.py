@@ -19,13 +19,14 @@ from signaling.accounts import Accounts
 from signaling.addresses import Addresses
 from signaling.entities import Role
 from signaling.http.api import Api
-from signaling.http.routes import routes
+from signaling.http.routes import BODY_TIMEOUT_S, routes
 from signaling.live import LiveRendition, LiveStatus
 from signaling.rooms import RoomKeys, Rooms
 from signaling.store.database import open_database
 from signaling.store.rooms import RoomStore
 from signaling.store.users import UserStore
 
+MEMORY = "sqlite+aiosqlite:///:memory:"
 PASSWORD = "correct horse"
 ADDRESSES = Addresses(host="live.test", http_port=8080, rtmp_port=1935, srt_port=8890)
 QUICK_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -90,15 +91,18 @@ class Signaling:
     live: FakeLiveRooms
     api: Api
 
-    def application(self, *more: web.RouteDef) -> web.Application:
+    def application(
+        self, *more: web.RouteDef, body_timeout_s: float = BODY_TIMEOUT_S
+    ) -> web.Application:
         application = web.Application(middlewares=[problems])
-        application.add_routes([*routes(self.api, self.accounts, version="0.0.0"), *more])
+        api = routes(self.api, self.accounts, version="0.0.0", body_timeout_s=body_timeout_s)
+        application.add_routes([*api, *more])
         return application
 
 
 @asynccontextmanager
 async def open_signaling(
-    url: str = "sqlite+aiosqlite:///:memory:", *, clock: FakeClock | SystemClock | None = None
+    url: str = MEMORY, *, clock: FakeClock | SystemClock | None = None
 ) -> AsyncIterator[Signaling]:
     clock = clock or SystemClock()
     engine = await open_database(url)
@@ -142,10 +146,15 @@ class ApiClient:
 
 
 @asynccontextmanager
-async def open_api(*, clock: FakeClock | SystemClock | None = None) -> AsyncIterator[ApiClient]:
+async def open_api(
+    url: str = MEMORY,
+    *,
+    clock: FakeClock | SystemClock | None = None,
+    body_timeout_s: float = BODY_TIMEOUT_S,
+) -> AsyncIterator[ApiClient]:
     async with (
-        open_signaling(clock=clock) as signaling,
-        TestClient(TestServer(signaling.application())) as client,
+        open_signaling(url, clock=clock) as signaling,
+        TestClient(TestServer(signaling.application(body_timeout_s=body_timeout_s))) as client,
     ):
         yield ApiClient(signaling, client)
 

@@ -1,6 +1,8 @@
 """Whatever is sent, the answer is a problem that names the fault, and never a 5xx."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -143,3 +145,17 @@ async def _must_hold(
     if answer.status >= 400:
         assert answer.content_type == "application/problem+json", (method, path, body)
         assert json.loads(seen)["code"]
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        yield b'{"username": "ada", '
+        await asyncio.Event().wait()
+
+    async with open_api(body_timeout_s=0.1) as api:
+        answer = await api.http.post(
+            "/api/v1/auth/login", data=drip(), headers={"Content-Type": "application/json"}
+        )
+        problem = await answer.json(content_type=None)
+
+    assert (answer.status, problem["code"]) == (408, "body_too_slow")
