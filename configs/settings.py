@@ -34,6 +34,8 @@ class ServerSettings:
     log_format: Literal["console", "json"]
     log_level: Literal["debug", "info", "warning", "error"]
     drain_timeout_s: float
+    max_connections: int
+    half_open_per_address: int
 
 
 @dataclass(frozen=True, slots=True)

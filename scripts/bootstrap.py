@@ -1,6 +1,7 @@
 """Starts Vitrine in the foreground: `python -m scripts.bootstrap [--demo] [--config FILE]`.
 
-Exit status 0 after SIGTERM or Ctrl-C, 2 when the settings are wrong or a port is taken.
+Exit status 0 after SIGTERM or Ctrl-C; 2 when the settings are wrong, a port is taken or the
+database cannot be had.
 """
 
 import argparse
@@ -14,8 +15,10 @@ import structlog
 import uvloop
 
 from configs import log as logs
-from configs.settings import Settings, SettingsError, load
+from configs.kernel.errors import AppError
+from configs.settings import Settings, load
 from scripts.demo_process import DemoProcess
+from scripts.front_door import allow_many_files
 from scripts.house import open_house
 from signaling.addresses import Addresses
 from signaling.first_run import FILE_NAME, FirstRun
@@ -29,7 +32,7 @@ def main() -> int:
         settings = load(arguments.config, os.environ)
         logs.configure(settings.server.log_format, settings.server.log_level)
         uvloop.run(run(settings, demo=arguments.demo))
-    except SettingsError as error:
+    except AppError as error:
         print(f"vitrine: {error}", file=sys.stderr)
         return 2
     return 0
@@ -51,7 +54,8 @@ async def run(settings: Settings, *, demo: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked_to_stop)
     data_dir = Path(settings.server.data_dir)
-    async with open_house(settings, data_dir, reissue=demo) as house:
+    files = allow_many_files()
+    async with open_house(settings, data_dir, reissue=demo, files=files) as house:
         for line in describe(house.addresses, house.first_run, data_dir):
             print(line)
         if demo and house.first_run is not None:

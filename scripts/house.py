@@ -6,6 +6,7 @@ those who push go first, then those who watch, then what they all stood on.
 
 import asyncio
 import contextlib
+import functools
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from media.srt.server import SrtServer
 from media.webrtc.http import WhepHttp
 from media.webrtc.service import WebRtcConfig, WebRtcService
 from scripts.figures import house_samples
+from scripts.front_door import KEEPALIVE_S, FrontDoor, connections_for
 from scripts.operations import Operations
 from signaling.accounts import Accounts
 from signaling.addresses import Addresses
@@ -38,7 +40,7 @@ from signaling.http.routes import routes as api_routes
 from signaling.live import HubRooms
 from signaling.pages import PageServer
 from signaling.rooms import RoomKeys, Rooms
-from signaling.store.database import open_database
+from signaling.store.database import answers, open_database
 from signaling.store.rooms import RoomStore
 from signaling.store.users import UserStore
 from transcoder.hls.http import HlsEndpoint
@@ -70,9 +72,12 @@ class Outputs:
 
 
 @contextlib.asynccontextmanager
-async def open_house(settings: Settings, data_dir: Path, *, reissue: bool) -> AsyncIterator[House]:
+async def open_house(
+    settings: Settings, data_dir: Path, *, reissue: bool, files: int
+) -> AsyncIterator[House]:
     """Starts everything; drains and stops it at the end. `reissue` makes a new key for the demo
-    room when the old one is no longer known. Raises `SettingsError`."""
+    room when the old one is no longer known; `files` may be open at once. Raises `SettingsError`,
+    `SchemaTooNew`, `StoreUnavailable`."""
     async with contextlib.AsyncExitStack() as stack:
         clock = SystemClock()
         await asyncio.to_thread(data_dir.mkdir, parents=True, exist_ok=True)
@@ -93,9 +98,11 @@ async def open_house(settings: Settings, data_dir: Path, *, reissue: bool) -> As
         first_run = await ensure_first_run(accounts, rooms, addresses, data_dir, reissue=reissue)
         api = Api(accounts=accounts, rooms=rooms, store=store, live=live, addresses=addresses)
         metrics = Metrics()
-        operations = Operations(metrics)
+        operations = Operations(metrics, functools.partial(answers, engine))
+        door = _front_door(settings, files)
         runner = await _http(
             settings,
+            door,
             [
                 *operations.routes(),
                 *api_routes(api, accounts, version=__version__),
@@ -105,6 +112,7 @@ async def open_house(settings: Settings, data_dir: Path, *, reissue: bool) -> As
             ],
         )
         stack.push_async_callback(runner.cleanup)
+        stack.callback(door.close)
 
         # From here on in the order of a stop, read from below: no new viewers, publishers told,
         # streams ended (which lets go of those who wait for a part), then what is above.
@@ -113,12 +121,13 @@ async def open_house(settings: Settings, data_dir: Path, *, reissue: bool) -> As
         stack.push_async_callback(rtmp.close)
         srt = await _srt(settings, hub, keys, clock)
         stack.push_async_callback(srt.close)
-        await _listen(runner, settings)
+        await _listen(runner, door, settings)
         metrics.add(outputs.hls.samples)
+        metrics.add(door.samples)
         metrics.add(
             lambda: house_samples(hub, outputs.webrtc, outputs.transcoder, rtmp, srt, tasks)
         )
-        stack.push_async_callback(_let_publishers_move, rtmp, settings.server.drain_timeout_s)
+        stack.push_async_callback(_let_publishers_move, rtmp, settings.server.drain_timeout_s / 2)
         stack.callback(outputs.webrtc.drain)
         stack.callback(operations.drain)
         operations.ready = True
@@ -258,23 +267,36 @@ def _tls(certificate: str, key: str) -> ssl.SSLContext:
     return context
 
 
-async def _http(settings: Settings, routes: Sequence[web.RouteDef]) -> web.AppRunner:
-    app = web.Application(middlewares=[problems], client_max_size=64 << 10)
+def _front_door(settings: Settings, files: int) -> FrontDoor:
+    return FrontDoor(
+        head_timeout_s=settings.media.handshake_timeout_s,
+        half_open_per_address=settings.server.half_open_per_address,
+        max_connections=connections_for(files, settings.server.max_connections),
+    )
+
+
+async def _http(
+    settings: Settings, door: FrontDoor, routes: Sequence[web.RouteDef]
+) -> web.AppRunner:
+    app = web.Application(middlewares=[door.middleware, problems], client_max_size=64 << 10)
     app.add_routes(routes)
     runner = web.AppRunner(
         app,
         access_log=None,
-        shutdown_timeout=settings.server.drain_timeout_s,
+        keepalive_timeout=KEEPALIVE_S,
+        # Twice: for requests to end by themselves, and then for those that were cancelled.
+        shutdown_timeout=settings.server.drain_timeout_s / 4,
         handler_cancellation=True,
     )
     await runner.setup()
     return runner
 
 
-async def _listen(runner: web.AppRunner, settings: Settings) -> None:
-    server = settings.server
-    site = web.TCPSite(runner, server.http_host, server.http_port, backlog=1024)
-    await _bound("HTTP", server.http_port, site.start())
+async def _listen(runner: web.AppRunner, door: FrontDoor, settings: Settings) -> None:
+    server = runner.server
+    assert server is not None
+    host, port = settings.server.http_host, settings.server.http_port
+    await _bound("HTTP", port, door.open(server, host, port))
 
 
 async def _bound(what: str, port: int, started: Awaitable[object]) -> None:
