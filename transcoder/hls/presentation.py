@@ -26,6 +26,9 @@ LONGEST_LEAD: Final = 1 * CLOCK_RATE
 LONGEST_LAG: Final = 2 * CLOCK_RATE
 LONGEST_QUEUE: Final = 1024
 """Frames of sound that may wait for a picture: some 20 s."""
+LONGEST_SEGMENT: Final = 6.0
+"""What Apple recommends; the first segment must find its keyframe within `FIRST_LIMIT`."""
+LONGEST_KEPT: Final = 3600.0
 
 _RATES: Final = (24000 / 1001, 24, 25, 30000 / 1001, 30, 48, 50, 60000 / 1001, 60, 120)
 
@@ -33,7 +36,10 @@ _RATES: Final = (24000 / 1001, 24, 25, 30000 / 1001, 30, 48, 50, 60000 / 1001, 6
 @dataclass(frozen=True, slots=True)
 class HlsConfig:
     """Seconds. `target_duration` is the least that is announced; it grows when the first segment
-    is longer. `start_wait_s` is how long a request waits for a stream that has only just begun."""
+    is longer. `start_wait_s` is how long a request waits for a stream that has only just begun.
+
+    Raises `ValueError`, which begins with the name of what does not work.
+    """
 
     part_s: float = 0.5
     segment_s: float = 2.0
@@ -42,6 +48,15 @@ class HlsConfig:
     target_duration: int = 4
     start_wait_s: float = 10.0
     max_bytes: int = 256 << 20
+
+    def __post_init__(self) -> None:
+        if not 0.1 <= self.part_s <= min(2.0, self.segment_s):
+            raise ValueError("part_s: must be from 0.1 to 2, and not more than segment_s")
+        if not self.segment_s <= LONGEST_SEGMENT:
+            raise ValueError(f"segment_s: must not be more than {LONGEST_SEGMENT:g}")
+        for name in ("window_s", "ended_keep_s"):
+            if not 0 <= getattr(self, name) <= LONGEST_KEPT:
+                raise ValueError(f"{name}: must be from 0 to {LONGEST_KEPT:g}")
 
     @property
     def lengths(self) -> Lengths:

@@ -31,6 +31,11 @@ FIRST_LIMIT: Final = 12
 """Seconds within which the first segment must end, keyframe or not."""
 
 HEADROOM: Final = Fraction(5, 4)
+LEEWAY: Final = 0.4
+"""Seconds: a segment is as long as the target duration if it is so when rounded (4.4.3.1), and the
+milliseconds of RTMP make keyframes four seconds apart come a little later."""
+SOUND_LEEWAY: Final = 0.48
+"""The sound is cut where the picture was, give or take half a frame at either end."""
 LONGEST_DELAY: Final = 10 * CLOCK_RATE
 """Between the decoding and the showing of a picture; what is more is an error of the source."""
 
@@ -164,7 +169,7 @@ class PictureSegmenter:
             length = Fraction(self._cutter.end - start, CLOCK_RATE)
             roomy = math.ceil(length * HEADROOM) if length > self._least_target else 0
             self.target_duration = max(self._least_target, roomy)
-            self._limit = self.target_duration * CLOCK_RATE
+            self._limit = round((self.target_duration + LEEWAY) * CLOCK_RATE)
 
 
 class SoundSegmenter:
@@ -310,6 +315,6 @@ class SoundSegmenter:
         start = self._cutter.start
         if passed or start is None:
             return broken
-        limit = (self.target_duration or FIRST_LIMIT) * self.rate
+        limit = ((self.target_duration or FIRST_LIMIT) + SOUND_LEEWAY) * self.rate
         long = time + self._format.frame - start > limit
         return broken if long or (self._leads and time - start >= self._least) else None

@@ -6,60 +6,19 @@ from itertools import pairwise
 from hypothesis import event, given, strategies as st
 
 from media.codecs import aac
-from media.stream import AUDIO, AUDIO_AAC, VIDEO, Phase, Stream
+from media.stream import AUDIO, AUDIO_AAC, VIDEO
 from media.units import CLOCK_RATE, AccessUnit, Codec, Track, TrackId
-from tests.support.clock import FakeClock
-from tests.support.hls import ROOM, Tape, feed, in_milliseconds, interleaved, pictures, sound
+from tests.support.hls import ROOM, Tape, in_milliseconds, interleaved, pictures, sound
 from tests.support.hls_boxes import runs
-from tests.support.hls_playlist import MediaPlaylist, check_media, parse_media, parse_multivariant
+from tests.support.hls_playlist import parse_media, parse_multivariant
+from tests.support.hls_room import Room, read
 from transcoder.hls import cmaf
 from transcoder.hls.playlist import Skip
 from transcoder.hls.presentation import Presentation
-from transcoder.hls.service import HlsService
 
 PICTURE = pictures()
 SOUND = sound()
 OPUS = Track(AUDIO, Codec.OPUS, bytes.fromhex("000200380000bb80000000"), 0, 0, 0.0, 48000, 2)
-
-
-class Room:
-    """A live stream, packaged; `now` moves with what is fed."""
-
-    def __init__(self) -> None:
-        self.clock = FakeClock()
-        self.service = HlsService(self.clock)
-        self.stream = Stream(
-            ROOM, clock_origin=self.clock.monotonic(), wall_origin=self.clock.wall()
-        )
-        self.service.stream_started(self.stream)
-        self.now = 0.0
-
-    def feed(self, *tapes: Tape, seconds: float) -> None:
-        feed(self.stream, *tapes, seconds=seconds, start=self.now)
-        self.now += seconds
-
-    def pause(self, seconds: float) -> None:
-        """The publisher goes and another comes."""
-        self.stream.enter(Phase.GRACE)
-        self.now += seconds
-        self.stream.gap()
-        self.stream.enter(Phase.LIVE)
-
-    def end(self) -> None:
-        self.stream.enter(Phase.ENDED)
-        self.service.stream_ended(self.stream)
-
-    @property
-    def presentation(self) -> Presentation:
-        presentation = self.service.presentation(ROOM)
-        assert presentation is not None
-        return presentation
-
-
-def read(presentation: Presentation, name: str) -> MediaPlaylist:
-    playlist = parse_media(presentation.media(name, Skip.NOTHING).body.decode())
-    check_media(playlist, others=len(presentation.outputs) - 1)
-    return playlist
 
 
 def payloads(presentation: Presentation, name: str) -> list[bytes]:
@@ -322,36 +281,6 @@ def test_a_track_that_makes_no_sense_does_not_exist() -> None:
     room.stream.push(AccessUnit(AUDIO, 0, 0, True, b"?"))
 
     assert list(room.presentation.outputs) == ["video"]
-
-
-def test_keyframes_far_apart_are_told_to_the_publisher() -> None:
-    room = Room()
-
-    room.feed(pictures(gop=300), SOUND, seconds=45)
-
-    [notice] = room.stream.notices
-    assert notice.code == "long_keyframe_interval"
-    playlist = read(room.presentation, "video")
-    assert playlist.target == 13
-    assert all(abs(segment.duration - 10) < 0.01 for segment in playlist.closed)
-    assert "EXT-X-INDEPENDENT-SEGMENTS" in playlist.tags
-
-    room.feed(PICTURE, SOUND, seconds=8)
-
-    assert room.stream.notices == ()
-
-
-def test_a_segment_does_not_outgrow_the_target_for_want_of_a_keyframe() -> None:
-    room = Room()
-    room.feed(PICTURE, SOUND, seconds=8)
-
-    room.feed(pictures(gop=300), SOUND, seconds=20)
-
-    playlist = read(room.presentation, "video")
-    assert playlist.target == 4
-    assert max(segment.duration for segment in playlist.closed) <= 4.0
-    assert "EXT-X-INDEPENDENT-SEGMENTS" not in playlist.tags
-    assert "INDEPENDENT" not in room.presentation.index().body.decode()
 
 
 def test_a_picture_that_stands_still_for_long_is_a_discontinuity() -> None:
