@@ -8,6 +8,7 @@ from media.codecs.strings import codec_string
 from media.hub import Hub
 from media.stream import Notice, Phase, Publisher
 from media.units import Track
+from signaling.bitrates import Bitrates
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,11 @@ class LiveStatus:
 
 @dataclass(frozen=True, slots=True)
 class LiveRendition:
-    """A track and its RFC 6381 codec string."""
+    """A track, its RFC 6381 codec string and its bits a second, None when not known yet."""
 
     track: Track
     codec: str
+    bitrate: int | None = None
 
 
 class LiveRooms(Protocol):
@@ -43,11 +45,14 @@ class LiveRooms(Protocol):
 
 
 class HubRooms:
-    """`LiveRooms` over the hub of this process; `viewers(room)` counts those of all transports."""
+    """`LiveRooms` over the hub of this process; `viewers(room)` counts those of all transports.
+    Made before the first publisher comes, since it measures what they send."""
 
     def __init__(self, hub: Hub, *, viewers: Callable[[str], int]) -> None:
         self._hub = hub
         self._viewers = viewers
+        self._bitrates = Bitrates()
+        hub.observe(self._bitrates)
 
     def live(self) -> Collection[str]:
         return [stream.room for stream in self._hub.streams]
@@ -58,7 +63,10 @@ class HubRooms:
             return None
         return LiveStatus(
             phase=stream.phase,
-            renditions=tuple(LiveRendition(t, codec_string(t)) for t in stream.tracks),
+            renditions=tuple(
+                LiveRendition(track, codec_string(track), self._bitrates.of(room, track.id))
+                for track in stream.tracks
+            ),
             publisher=stream.publisher,
             notices=tuple(stream.notices),
         )

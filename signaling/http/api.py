@@ -175,6 +175,7 @@ def _rendition(rendition: LiveRendition) -> RenditionBody:
         width=track.width or None,
         height=track.height or None,
         frame_rate=track.frame_rate or None,
+        bitrate=rendition.bitrate,
     )
 
 

@@ -61,7 +61,8 @@ class NewRoomRequest:
 @dataclass(frozen=True, slots=True)
 class RenditionBody:
     """One track that viewers can be given. `codec` is an RFC 6381 string; null is not known, or has
-    no meaning for sound. `bitrate` is bits a second."""
+    no meaning for sound. `bitrate` is bits a second
+    as measured over the last seconds, null in the first one."""
 
     id: str
     kind: Literal["video", "audio"]
