@@ -58,11 +58,8 @@ function drawPlayer() {
   const via = transport === "hls" ? text.viaHls : text.viaWebrtc;
   const latency = figures?.latency ? ` · ${text.latency(figures.latency)}` : "";
   put(at("status"), playing ? via + latency : "");
-  if (figures?.width) {
-    container.style.setProperty("--aspect", `${figures.width} / ${figures.height}`);
-  }
   const sound = at("sound");
-  sound.setAttribute("aria-pressed", String(player.sound));
+  sound.classList.toggle("is-on", player.sound);
   sound.setAttribute("aria-label", player.sound ? text.mute : text.soundOn);
   put(at("sound-label"), player.sound ? text.mute : text.soundOn);
 }

@@ -80,7 +80,7 @@ async def test_plays_by_webrtc_with_sound_and_says_goodbye(tmp_path: Path) -> No
 
         await viewer.page.click("#sound")
         await viewer.until("vitrine.stats().audioEnergy > 0.001")
-        assert await viewer.page.get_attribute("#sound", "aria-pressed") == "true"
+        assert await viewer.page.get_attribute("#sound", "aria-label") == "Mute"
 
         # What the browser fires when a page goes into its back-forward cache and comes out again.
         await viewer.page.evaluate(

@@ -63,6 +63,38 @@ async def test_nothing_to_tap_is_smaller_than_a_finger() -> None:
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("size", [(320, 568), (390, 844), (844, 390), (1280, 800)])
+async def test_the_stage_fits_the_screen_and_hides_nothing(size: tuple[int, int]) -> None:
+    async with opened("/r/omega") as (page, _):
+        await page.set_viewport_size({"width": size[0], "height": size[1]})
+        boxes: dict[str, list[float]] = await page.evaluate(
+            """(() => {
+              document.getElementById("player").dataset.state = "playing";
+              const read = (id) => {
+                const {left, top, right, bottom} = document.getElementById(id).getBoundingClientRect();
+                return [left, top, right, bottom];
+              };
+              return Object.fromEntries(["player", "sound", "title"].map((id) => [id, read(id)]));
+            })()"""
+        )
+
+        scrolls = "document.documentElement.scrollWidth > innerWidth || scrollY > 0"
+        assert not await page.evaluate(scrolls)
+        for left, top, right, bottom in boxes.values():
+            assert 0 <= left < right <= size[0]
+            assert 0 <= top < bottom <= size[1]
+        assert boxes["title"][3] <= boxes["sound"][1] or boxes["title"][1] >= boxes["sound"][3]
+
+
+async def test_a_room_that_is_not_there_leads_to_those_that_are() -> None:
+    async with opened("/r/none") as (page, _):
+        await page.wait_for_selector("#player[data-state=missing]")
+
+        await page.get_by_role("link", name="See all rooms").click()
+
+        await page.wait_for_selector(".card")
+
+
 async def test_a_host_signs_in_sees_what_is_wrong_and_gets_a_new_key() -> None:
     async with opened("/studio") as (page, signaling):
         await page.fill("[name=username]", "ada")
