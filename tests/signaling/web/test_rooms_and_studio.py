@@ -71,8 +71,8 @@ async def test_the_stage_fits_the_screen_and_hides_nothing(size: tuple[int, int]
             """(() => {
               document.getElementById("player").dataset.state = "playing";
               const read = (id) => {
-                const {left, top, right, bottom} = document.getElementById(id).getBoundingClientRect();
-                return [left, top, right, bottom];
+                const box = document.getElementById(id).getBoundingClientRect();
+                return [box.left, box.top, box.right, box.bottom];
               };
               return Object.fromEntries(["player", "sound", "title"].map((id) => [id, read(id)]));
             })()"""
