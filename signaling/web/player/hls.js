@@ -93,7 +93,13 @@ export class HlsSession {
 
   _error(Hls, data) {
     if (!data.fatal) return;
-    const decoding = data.type === Hls.ErrorTypes.MEDIA_ERROR;
+    // A codec that is not there does not come by trying.
+    const lacking = [
+      Hls.ErrorDetails.MANIFEST_INCOMPATIBLE_CODECS_ERROR,
+      Hls.ErrorDetails.BUFFER_INCOMPATIBLE_CODECS_ERROR,
+      Hls.ErrorDetails.BUFFER_ADD_CODEC_ERROR,
+    ].includes(data.details);
+    const decoding = data.type === Hls.ErrorTypes.MEDIA_ERROR && !lacking;
     if (decoding && this._recovered < 2) {
       this._recovered += 1;
       this._hls.recoverMediaError();
