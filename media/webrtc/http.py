@@ -27,6 +27,7 @@ FRAGMENT: Final = "application/trickle-ice-sdpfrag"
 RETRY_NOT_LIVE: Final = "2"
 RETRY_OVERLOADED: Final = "5"
 BODY_TIMEOUT: Final = 10.0
+"""Seconds that a body may take; an offer is one or two packets."""
 
 CORS: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -40,6 +41,7 @@ PREFLIGHT: Final = {
 ENDPOINT_METHODS: Final = "POST, GET, HEAD, OPTIONS"
 SESSION_METHODS: Final = "PATCH, DELETE, GET, HEAD, OPTIONS"
 
+_ACCEPT: Final = {SDP: "Accept-Post", FRAGMENT: "Accept-Patch"}
 _OFFER_STATUS: Final = {"sdp_malformed": 400, "no_common_codec": 406, "offer_unacceptable": 422}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -54,11 +56,15 @@ class BodyRefused(Exception):
 
 
 class WhepHttp:
-    """`keys` tells rooms that do not exist from those that are not live."""
+    """`keys` tells rooms that do not exist from those that are not live; a body that takes longer
+    than `body_timeout` seconds is refused."""
 
-    def __init__(self, service: WebRtcService, keys: StreamKeys) -> None:
+    def __init__(
+        self, service: WebRtcService, keys: StreamKeys, *, body_timeout: float = BODY_TIMEOUT
+    ) -> None:
         self._service = service
         self._keys = keys
+        self._body_timeout = body_timeout
 
     def routes(self) -> list[web.RouteDef]:
         room, session = "/whep/{room}", "/whep/{room}/{session}"
@@ -87,7 +93,7 @@ class WhepHttp:
 
     async def _join(self, request: web.Request) -> web.Response:
         room = request.match_info["room"]
-        text = await _text_of(request, SDP)
+        text = await _text_of(request, SDP, self._body_timeout)
         if not await self._keys.room_exists(room):
             return problem(404, "room_not_found", "there is no such room")
         try:
@@ -106,7 +112,7 @@ class WhepHttp:
             return problem(503, error.code, str(error), headers={"Retry-After": RETRY_OVERLOADED})
         return web.Response(
             status=201,
-            text=joined.answer,
+            body=joined.answer.encode(),
             content_type=SDP,
             headers={
                 "Location": f"{request.rel_url.raw_path.rstrip('/')}/{joined.session}",
@@ -127,7 +133,7 @@ class WhepHttp:
         etag = self._service.etag(room, session)
         if etag is None:
             return _no_session()
-        text = await _text_of(request, FRAGMENT)
+        text = await _text_of(request, FRAGMENT, self._body_timeout)
         condition = request.headers.get("If-Match")
         if condition is None:
             return problem(428, "if_match_required", "say which ICE session with If-Match")
@@ -153,7 +159,9 @@ class WhepHttp:
         if restarted is None:
             return _no_session()
         answer, etag = restarted
-        return web.Response(text=answer, content_type=FRAGMENT, headers={"ETag": etag, **_NO_STORE})
+        return web.Response(
+            body=answer.encode(), content_type=FRAGMENT, headers={"ETag": etag, **_NO_STORE}
+        )
 
     async def _leave(self, request: web.Request) -> web.Response:
         if not self._service.leave(*_names(request)):
@@ -178,19 +186,25 @@ def _open_to_all(handler: Handler) -> Handler:
     return with_cors
 
 
-async def _text_of(request: web.Request, content_type: str) -> str:
-    """The body, if it is of this type, within `MAX_SIZE` bytes, and text; else `BodyRefused`."""
+async def _text_of(request: web.Request, content_type: str, timeout_s: float) -> str:
+    """The body, if it is of this type, within `MAX_SIZE` bytes, in time, and text; else
+    `BodyRefused`."""
     if request.content_type != content_type:
-        raise BodyRefused(problem(415, "unsupported_media_type", f"send {content_type}"))
+        wanted = {_ACCEPT[content_type]: content_type}
+        raise BodyRefused(
+            problem(415, "unsupported_media_type", f"send {content_type}", headers=wanted)
+        )
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(timeout_s):
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > MAX_SIZE:
                     raise BodyRefused(problem(413, "body_too_large", f"at most {MAX_SIZE} bytes"))
     except TimeoutError:
         raise BodyRefused(problem(408, "body_too_slow")) from None
+    except web.RequestPayloadError:  # a broken chunk, or a false Content-Encoding
+        raise BodyRefused(problem(400, "body_broken")) from None
     try:
         return body.decode()
     except UnicodeDecodeError:

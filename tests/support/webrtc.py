@@ -201,7 +201,11 @@ async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 @asynccontextmanager
 async def site(
-    data_dir: Path, *, max_viewers: int = 2000, half_open_per_host: int = 128
+    data_dir: Path,
+    *,
+    max_viewers: int = 2000,
+    half_open_per_host: int = 128,
+    body_timeout: float = 10.0,
 ) -> AsyncIterator[Site]:
     """Rooms `demo` and `idle` exist; nothing is live. On ports of its own."""
     clock = JumpingClock()
@@ -222,7 +226,8 @@ async def site(
     hub.observe(service)
     app = web.Application()
     app.router.add_get("/", _blank)
-    app.add_routes(WhepHttp(service, Rooms("demo", "idle")).routes())
+    whep = WhepHttp(service, Rooms("demo", "idle"), body_timeout=body_timeout)
+    app.add_routes(whep.routes())
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     listener = web.TCPSite(runner, "127.0.0.1", 0)

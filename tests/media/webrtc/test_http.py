@@ -1,5 +1,6 @@
 """The HTTP side of WHEP, line by line as the drafts and the conformance list have it."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,7 +37,7 @@ async def test_an_offer_makes_a_session(live: Site, text: str) -> None:
         answer = await response.text()
 
         assert response.status == 201
-        assert response.content_type == "application/sdp"
+        assert response.headers["Content-Type"] == "application/sdp"
         assert re.fullmatch(r'"[^"]+"', response.headers["ETag"])
         assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
         room, _, session = response.headers["Location"].rpartition("/")
@@ -92,6 +93,36 @@ async def test_bad_offers_are_told_what_is_wrong(
         assert (await response.json(content_type=None))["code"] == code
         assert response.headers["Access-Control-Allow-Origin"] == "*"
     assert live.service.total_viewers == 0
+
+
+async def test_a_broken_body_is_the_clients_fault(live: Site) -> None:
+    async with live.client.post(
+        live.whep(), data=b"not gzip", headers={**SDP, "Content-Encoding": "gzip"}
+    ) as response:
+        assert response.status == 400
+        assert (await response.json(content_type=None))["code"] == "body_broken"
+
+
+async def test_a_body_that_trickles_in_is_given_up(tmp_path: Path) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        for byte in CHROME.encode():
+            yield bytes((byte,))
+            await asyncio.sleep(0.02)
+
+    async with (
+        site(tmp_path, body_timeout=0.1) as where,
+        where.client.post(where.whep(), data=trickle(), headers=SDP) as response,
+    ):
+        assert response.status == 408
+        assert (await response.json(content_type=None))["code"] == "body_too_slow"
+
+
+async def test_a_wrong_type_is_answered_with_the_right_one(live: Site) -> None:
+    async with raw_viewer(live) as viewer:
+        async with live.client.post(live.whep(), json={}) as response:
+            assert response.headers["Accept-Post"] == "application/sdp"
+        async with live.client.patch(viewer.session, json={}) as response:
+            assert response.headers["Accept-Patch"] == "application/trickle-ice-sdpfrag"
 
 
 async def test_an_active_client_is_answered_passive(live: Site) -> None:
@@ -259,7 +290,7 @@ async def test_ice_restarts(live: Site, anything: str) -> None:
         ) as response:
             body = await response.text()
             assert response.status == 200
-            assert response.content_type == "application/trickle-ice-sdpfrag"
+            assert response.headers["Content-Type"] == "application/trickle-ice-sdpfrag"
             renewed = response.headers["ETag"]
             assert re.fullmatch(r'"[^"]+"', renewed)
             assert renewed != viewer.etag
