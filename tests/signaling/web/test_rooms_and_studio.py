@@ -67,6 +67,7 @@ async def test_nothing_to_tap_is_smaller_than_a_finger() -> None:
 async def test_the_stage_fits_the_screen_and_hides_nothing(size: tuple[int, int]) -> None:
     async with opened("/r/omega") as (page, _):
         await page.set_viewport_size({"width": size[0], "height": size[1]})
+        assert await until(page, "document.getElementById('title').textContent === 'Omega'")
         boxes: dict[str, list[float]] = await page.evaluate(
             """(() => {
               document.getElementById("player").dataset.state = "playing";
