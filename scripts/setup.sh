@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # Sourced by scripts/serve and scripts/test: `setup` brings the environment up to what the checkout
 # pins. Quick when nothing changed: stamps hold the checksum of what was installed. A set-up that was
-# cut off leaves none, and is then made anew.
+# cut off leaves none, and is then made anew. Each step says itself that it failed: `set -e` is off
+# wherever a caller tests the outcome.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 venv="$root/.venv"
@@ -22,14 +23,14 @@ setup() {
       say "Waiting for another set-up of this checkout"
       flock 9
     fi
-    python_is_current "$extra" || packages+=$(missing_for_python)
+    python_is_current "$extra" || packages+=$(missing_for_python) || exit
     pages_are_current || packages+=$(missing_packages npm:npm)
     if [ -n "$packages" ]; then
       # shellcheck disable=SC2086  # one word a package
-      apt_install $packages
+      apt_install $packages || exit
     fi
-    if ! python_is_current "$extra"; then setup_python "$extra"; fi
-    if ! pages_are_current; then setup_pages; fi
+    python_is_current "$extra" || setup_python "$extra" || exit
+    pages_are_current || setup_pages
   ) 9<"$root/scripts/setup.sh"
 }
 
@@ -130,18 +131,18 @@ setup_python() {
       return 1
     fi
     say "Making the Python environment in .venv"
-    "$python" -m venv --clear "$venv"
-    stamp "$venv/stamps/made" "$(identity_of "$venv/bin/python")"
+    "$python" -m venv --clear "$venv" || return
+    stamp "$venv/stamps/made" "$(identity_of "$venv/bin/python")" || return
   fi
-  rm -f "$venv"/stamps/python*
+  rm -f "$venv"/stamps/python* || return
   requirements=$("$venv/bin/python" -c '
 import sys, tomllib
 project = tomllib.load(open(sys.argv[1], "rb"))["project"]
 extras = [each for name in sys.argv[2:] for each in project["optional-dependencies"][name]]
-print(*project["dependencies"], *extras, sep="\n")' "$root/pyproject.toml" ${extra:+"$extra"})
+print(*project["dependencies"], *extras, sep="\n")' "$root/pyproject.toml" ${extra:+"$extra"}) || return
   say "Installing the pinned Python packages (a minute or two, once)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --use-pep517 \
-    --constraint "$root/constraints.txt" --requirement /dev/stdin <<<"$requirements"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
+    --constraint "$root/constraints.txt" --requirement /dev/stdin <<<"$requirements" || return
   stamp "$venv/stamps/python$extra" "$pins"
 }
 
@@ -153,15 +154,15 @@ pages_are_current() {
 setup_pages() {
   local work
   say "Fetching the pages' libraries"
-  work=$(mktemp -d)
+  work=$(mktemp -d) || return
   # shellcheck disable=SC2064  # the name of now
   trap "rm -rf '$work'" EXIT
-  cp "$root/package.json" "$work/"
-  (cd "$work" && npm install --omit=dev --no-package-lock --ignore-scripts --no-audit --no-fund \
-    --no-update-notifier --cache "$work/cache" --loglevel=error >/dev/null)
-  mkdir -p "$vendor"
-  cp "$work/node_modules/hls.js/LICENSE" "$vendor/hls.LICENSE"
-  cp "$work/node_modules/hls.js/dist/hls.min.mjs" "$vendor/hls.min.mjs.new"
-  mv "$vendor/hls.min.mjs.new" "$vendor/hls.min.mjs"
-  stamp "$vendor/stamp.txt" "$(checksum_of "$root/package.json")"
+  (cp "$root/package.json" "$work/" && cd "$work" && npm install --omit=dev --no-package-lock \
+    --ignore-scripts --no-audit --no-fund --no-update-notifier --cache "$work/cache" \
+    --loglevel=error >/dev/null) || return
+  mkdir -p "$vendor" &&
+    cp "$work/node_modules/hls.js/LICENSE" "$vendor/hls.LICENSE" &&
+    cp "$work/node_modules/hls.js/dist/hls.min.mjs" "$vendor/hls.min.mjs.new" &&
+    mv "$vendor/hls.min.mjs.new" "$vendor/hls.min.mjs" &&
+    stamp "$vendor/stamp.txt" "$(checksum_of "$root/package.json")"
 }

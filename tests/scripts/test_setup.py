@@ -108,6 +108,22 @@ def test_what_was_cut_off_is_made_anew(checkout: Checkout) -> None:
 
 
 @pytest.mark.external
+def test_what_failed_is_not_taken_for_done(checkout: Checkout) -> None:
+    checkout.run()
+    checkout.pin("2.0")
+    gone = checkout.root.parent / "pinned-2.0-py3-none-any.whl"
+    gone.unlink()
+    failed = checkout.run('setup "" || exit 3')
+    checkout.pin("2.0")
+
+    status, _ = checkout.run()
+
+    assert failed[0] == 3
+    assert status == 0
+    assert checkout.installed() == "version = '2.0'"
+
+
+@pytest.mark.external
 def test_a_moved_checkout_gets_an_environment_of_its_own(checkout: Checkout) -> None:
     checkout.run()
     moved = checkout.root.with_name("elsewhere")
