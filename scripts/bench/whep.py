@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import uvloop
 from aiohttp import web
 
@@ -49,6 +50,8 @@ class OneRoom:
 
 
 async def serve(port: int, data_dir: Path) -> None:
+    # Whoever started us reads one line of the output, then no more: logs must not fill that pipe.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     clock = SystemClock()
     hub = Hub(clock)
     service = WebRtcService(
