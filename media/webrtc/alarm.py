@@ -20,13 +20,15 @@ class Alarm:
     ) -> None:
         self._loop = loop
         self._clock = clock
-        self._callback = callback
+        self._callback: Callable[[], None] | None = callback
         self._handle: asyncio.TimerHandle | None = None
         self._at = 0.0
 
     def set(self, deadline: float | None) -> None:
         """`deadline` on the clock's monotonic time; None leaves the alarm as it is."""
-        if deadline is None or (self._handle is not None and self._at <= deadline):
+        if deadline is None or self._callback is None:
+            return
+        if self._handle is not None and self._at <= deadline:
             return
         if self._handle is not None:
             self._handle.cancel()
@@ -35,10 +37,15 @@ class Alarm:
         self._handle = self._loop.call_later(delay, self._ring)
 
     def cancel(self) -> None:
+        """Never rings again, and lets go of its callback. Whoever owns an alarm is in a circle with
+        it; unbroken, the viewer's OpenSSL objects would wait for the cycle collector, which cannot
+        see how large they are."""
+        self._callback = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _ring(self) -> None:
         self._handle = None
-        self._callback()
+        if self._callback is not None:
+            self._callback()
