@@ -10,7 +10,7 @@ import pytest
 from media.webrtc.dtls import DtlsServer
 from media.webrtc.viewer import Viewer
 from scripts.bench.clip import Loop, clip
-from tests.support.raw_viewer import raw_viewer
+from tests.support.raw_viewer import RawViewer, raw_viewer
 from tests.support.webrtc import site, until
 
 
@@ -26,6 +26,10 @@ def alive() -> list[str]:
     return [type(o).__name__ for o in gc.get_objects() if type(o) in (Viewer, DtlsServer)]
 
 
+async def has_pictures(viewer: RawViewer) -> None:
+    await until(lambda: viewer.leg.media > 20)
+
+
 @pytest.mark.usefixtures("without_collector")
 async def test_who_leaves_is_freed_at_once(tmp_path: Path) -> None:
     async with site(tmp_path) as where:
@@ -33,7 +37,7 @@ async def test_who_leaves_is_freed_at_once(tmp_path: Path) -> None:
         async with raw_viewer(where) as leaves, raw_viewer(where) as hangs_up:
             for viewer in (leaves, hangs_up):
                 await viewer.connect()
-                await until(lambda viewer=viewer: viewer.leg.media > 20)
+                await has_pictures(viewer)
             assert sorted(alive()) == ["DtlsServer", "DtlsServer", "Viewer", "Viewer"]
 
             await leaves.delete()
