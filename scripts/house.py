@@ -189,15 +189,16 @@ class HubTimer:
 
 def _hls(settings: Settings, clock: Clock) -> HlsService:
     values = settings.hls
-    return HlsService(
-        clock,
-        HlsConfig(
+    try:
+        config = HlsConfig(
             part_s=values.part_s,
             segment_s=values.segment_s,
             window_s=values.window_s,
             ended_keep_s=values.ended_keep_s,
-        ),
-    )
+        )
+    except ValueError as error:
+        raise SettingsError(f"hls.{error}") from error
+    return HlsService(clock, config)
 
 
 async def _webrtc(settings: Settings, clock: Clock, data_dir: Path) -> WebRtcService:

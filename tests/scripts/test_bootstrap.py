@@ -77,6 +77,14 @@ async def test_an_unknown_key_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert "VITRINE_MEDIA__RTMP_PROT" in by_environment[1]
 
 
+async def test_a_length_of_hls_that_cannot_work_is_an_error_that_names_it(tmp_path: Path) -> None:
+    environ = {"VITRINE_SERVER__DATA_DIR": str(tmp_path), "VITRINE_HLS__SEGMENT_S": "30"}
+    status, err = await start(environ=environ)
+
+    assert status == 2
+    assert err.strip().splitlines()[-1].startswith("vitrine: hls.segment_s")
+
+
 async def test_a_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:
     http, srt, webrtc = free_ports(3)
     with socket.socket() as taken:
