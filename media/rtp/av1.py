@@ -59,6 +59,12 @@ def _pour(elements: list[bytes], *, new_sequence: bool) -> tuple[bytes, ...]:
     continues = False
     for element in elements:
         at = 0
+        if len(packet) == _COUNTED:
+            room -= 2  # With a fourth element, the last one needs its length too.
+            if room <= 0:
+                payloads.append(_payload(packet, continues, False, new_sequence and not payloads))
+                continues = False
+                packet, room = [], size
         while at < len(element):
             # With a length in front, a piece needs the length's own room.
             piece = element[at : at + room]
