@@ -1,11 +1,12 @@
 """WHEP viewers of the whole house: what they cost the server, and how soon they see a picture.
 
-    python -m scripts.bench.viewers --load PATH/TO/whep_load.py [--peer MEDIAMTX]
+    python -m scripts.bench.viewers --load PATH/TO/whep_load.py [--no-audio] [--peer MEDIAMTX]
 
 ffmpeg sends a clip of 2.5 Mbit/s by RTMP, the load generator opens the viewers and reads the
 server's processor time with that of its workers. `us/packet` is all of it divided by the packets
 sent; `net` leaves out what the server needs for the publisher alone. `scripts.bench.whep` measures
-the same without any ingest.
+the same without any ingest. MediaMTX does not transcode AAC and refuses who asks for sound: with a
+peer, leave it out for both.
 """
 
 import argparse
@@ -23,12 +24,14 @@ COLUMNS = (
 )
 
 
-def run(target: Target, clip: Path, load: Path, counts: list[int], seconds: float) -> None:
+def run(
+    target: Target, clip: Path, load: Path, counts: list[int], seconds: float, *more: str
+) -> None:
     with sending(clip, target.rtmp):
         time.sleep(5)
-        idle = measure(load, target.pid, target.whep, 0, seconds)["server"]
+        idle = measure(load, target.pid, target.whep, 0, seconds, *more)["server"]
         for viewers in counts:
-            report = measure(load, target.pid, target.whep, viewers, seconds)
+            report = measure(load, target.pid, target.whep, viewers, seconds, *more)
             server, joined = report["server"], report["time_from_post_ms"]["keyframe"]
             packets = report["packets_per_s"]
             if not packets:
@@ -51,16 +54,18 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, help="a MediaMTX binary to run beside")
     parser.add_argument("--viewers", type=int, nargs="+", default=[1, 25, 100, 250])
     parser.add_argument("--seconds", type=float, default=12.0)
+    parser.add_argument("--no-audio", action="store_true", help="ask for the picture alone")
     options = parser.parse_args()
+    more = ("--no-audio",) if options.no_audio else ()
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         encode(clip)
         print(COLUMNS)
         with vitrine() as target:
-            run(target, clip, options.load, options.viewers, options.seconds)
+            run(target, clip, options.load, options.viewers, options.seconds, *more)
         if options.peer:
             with mediamtx(options.peer) as target:
-                run(target, clip, options.load, options.viewers, options.seconds)
+                run(target, clip, options.load, options.viewers, options.seconds, *more)
 
 
 if __name__ == "__main__":

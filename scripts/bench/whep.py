@@ -97,9 +97,12 @@ def server() -> Iterator[tuple[int, str]]:
         process.wait(10)
 
 
-def measure(load: Path, pid: int, url: str, viewers: int, seconds: float) -> dict[str, Any]:
+def measure(
+    load: Path, pid: int, url: str, viewers: int, seconds: float, *more: str
+) -> dict[str, Any]:
+    """The load generator's report; `more` are further options of it."""
     command = [sys.executable, str(load), "--url", url, "-n", str(viewers), "--compact"]
-    command += ["--server-pid", str(pid), "--duration", str(seconds), "--ramp", "25"]
+    command += ["--server-pid", str(pid), "--duration", str(seconds), "--ramp", "25", *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise SystemExit(done.stderr)
